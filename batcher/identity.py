@@ -1,0 +1,81 @@
+"""Who a task is: the hash of its content, and the id the provider knows it by. Pure.
+
+Both are promises for ever: a state written by any version must produce the same ids in any later one, because
+the provider refuses a used id and that is what keeps a lost state from paying twice. A change of these rules
+gets a new `IDENTITY_VERSION`; golden values in the tests hold the old ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import math
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batcher.tasks import TaskSpec
+
+IDENTITY_VERSION = 1
+
+NOT_CONTENT = frozenset({"callback_url", "external_task_id"})
+"""Request keys that say how a generation is reported, not what it shows."""
+
+
+def content_hash(spec: TaskSpec, *, scope: str) -> str:
+    """The hash of what the user asked for: 64 hex digits, the same on every machine and in every run.
+
+    Job, edition, take, provider scope and request count; name, place, order and price do not. Text is
+    compared as NFC, and `5`, `5.0` and `"5"` are one value.
+    """
+    content = {
+        "identity_version": IDENTITY_VERSION,
+        "scope": scope,
+        "job": spec.job,
+        "edition": spec.edition,
+        "take": spec.take,
+        "request": {k: v for k, v in spec.request.items() if k not in NOT_CONTENT and v is not None},
+    }
+    return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """`value` as the one byte string that stands for it: sorted keys, NFC text, numbers as decimal text."""
+    return json.dumps(_canonical(value), sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _canonical(value: Any) -> Any:
+    match value:
+        case bool() | None:
+            return value
+        case int():
+            return str(value)
+        case float() if math.isfinite(value):
+            return str(int(value)) if value.is_integer() else repr(value)
+        case str():
+            return unicodedata.normalize("NFC", value)
+        case dict():
+            return {unicodedata.normalize("NFC", str(k)): _canonical(v) for k, v in value.items()}
+        case list() | tuple():
+            return [_canonical(v) for v in value]
+    raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def derive_namespace(key: str) -> str:
+    """The namespace of an account's ids, one-way from its API key: 32 hex digits.
+
+    Derived once and then stored; the stored copy wins (a new key must not make new ids).
+    """
+    return hmac.new(key.encode(), b"batcher namespace v1", hashlib.sha256).hexdigest()[:32]
+
+
+def external_task_id(*, job: str, content: str, namespace: str, attempt: int) -> str:
+    """The id a create call carries: `<job, at most 12>-<24 hex>-a<attempt>`, `[a-z0-9-]`, at most 48 characters.
+
+    Keyed, because an account may be shared with strangers and the ids are unique across all of it.
+    """
+    digest = hmac.new(namespace.encode(), content.encode(), hashlib.sha256).hexdigest()[:24]
+    slug = re.sub(r"[^a-z0-9]+", "-", job.lower())[:12].strip("-") or "job"
+    return f"{slug}-{digest}-a{attempt}"
