@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+
+from batcher.catalog import DEFAULTS, MODELS, NOT_TEXT_TO_VIDEO, findings, price_usd
+
+
+def broken(**request):
+    return {(f.field, f.code) for f in findings({"prompt": "a fox", **request})}
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ({}, set()),
+        ({"mode": "std", "duration": "5"}, set()),
+        ({"duration": "7"}, {("duration", "E303")}),
+        ({"mode": "4k"}, {("mode", "E302")}),
+        ({"model_name": "kling-v3", "mode": "4k", "duration": "15", "sound": "on"}, set()),
+        ({"model_name": "kling-v3", "duration": "2"}, {("duration", "E303")}),
+        ({"model_name": "kling-v2-master", "mode": "std"}, {("mode", "E302")}),
+        ({"model_name": "kling-v2-master"}, set()),
+        ({"model_name": "kling-v2-6", "sound": "on"}, {("sound", "E304")}),
+        ({"model_name": "kling-v2-6", "sound": "on", "mode": "pro"}, set()),
+        ({"model_name": "kling-v1-6", "sound": "on"}, {("sound", "E304")}),
+        ({"model_name": "kling-v1-6", "sound": "off"}, set()),
+        ({"model_name": "kling-v2-5-turbo", "cfg_scale": 0.5}, {("cfg_scale", "E305")}),
+        ({"camera_control": {"type": "down_back"}}, set()),
+        ({"camera_control": {"type": "down_back"}, "duration": "10"}, {("camera_control", "E306")}),
+        ({"camera_control": {}, "model_name": "kling-v1-6"}, {("camera_control", "E306")}),
+        ({"model_name": "kling-v9", "mode": "4k", "duration": "42"}, {("model_name", "W401")}),
+        ({"aspect_ratio": "4:3"}, {("aspect_ratio", "W402")}),
+        ({"multi_shot": True, "shot_type": "intelligence"}, {("multi_shot", "E307")}),
+        ({"model_name": "kling-v3", "multi_shot": True, "shot_type": "intelligence"}, set()),
+        ({"model_name": "kling-v3", "multi_shot": True}, {("multi_shot", "E307")}),
+        ({"model_name": "kling-v3", "multi_shot": True, "shot_type": "customize"}, {("shot_type", "E307")}),
+        ({"shot_type": "intelligence"}, {("shot_type", "E307")}),
+    ],
+)
+def test_each_model_is_held_to_its_own_rules(request_, expected):
+    assert broken(**request_) == expected
+
+
+def test_the_shots_of_a_clip_add_up_to_its_duration():
+    clip = {"model_name": "kling-v3", "multi_shot": True, "shot_type": "customize", "duration": "6"}
+    shots = [{"index": i, "prompt": "x", "duration": d} for i, d in ((1, "2"), (2, "4"))]
+    assert broken(**clip, multi_prompt=shots) == set()
+    assert broken(**clip, multi_prompt=shots[:1]) == {("multi_prompt", "E307")}
+
+
+@pytest.mark.parametrize("name", NOT_TEXT_TO_VIDEO)
+def test_a_model_without_text_to_video_is_refused(name):
+    assert ("model_name", "E301") in broken(model_name=name)
+
+
+def test_an_unknown_model_gets_the_nearest_name_as_a_hint():
+    assert [f.hint for f in findings({"model_name": "kling-v1.6"})] == ["did you mean kling-v1-6?"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "usd", "is_estimate"),
+    [
+        ({}, 0.13, False),
+        ({"model_name": "kling-v1-6", "mode": "pro", "duration": "10"}, 0.92, False),
+        ({"model_name": "kling-v2-master"}, 1.32, False),
+        ({"model_name": "kling-v2-5-turbo", "duration": "5"}, 0.1974, True),
+        ({"model_name": "kling-v3", "mode": "4k", "duration": "10"}, 3.948, True),
+        ({"model_name": "kling-v2-6", "mode": "pro", "sound": "on"}, 0.658, True),
+    ],
+)
+def test_prices_are_cometapis_and_marked_where_estimated(request_, usd, is_estimate):
+    price = price_usd(request_)
+    assert price is not None
+    assert (price.usd, price.is_estimate) == (pytest.approx(usd), is_estimate)
+
+
+@pytest.mark.parametrize("request_", [{"model_name": "kling-v9"}, {"mode": "4k"}, {"duration": "7"}])
+def test_what_nobody_priced_has_no_price(request_):
+    assert price_usd(request_) is None
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda m: m.name)
+def test_every_model_can_be_priced_in_each_of_its_ways(model):
+    for mode in model.modes or (DEFAULTS["mode"],):
+        for duration in model.durations:
+            assert price_usd({"model_name": model.name, "mode": mode, "duration": str(duration)}), (mode, duration)
