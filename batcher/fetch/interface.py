@@ -1,0 +1,97 @@
+"""What a download is: a function from a URL and an open file to what arrived, or one of six faults. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import BinaryIO, Protocol
+
+
+class FetchFault(StrEnum):
+    """Why no whole clip arrived, split by what the caller does about it."""
+
+    GONE = "gone"
+    """The CDN refuses this URL (expired, as a rule): ask the API for a fresh one."""
+    FORBIDDEN_URL = "forbidden url"
+    """We refuse this URL; no packet was sent to it. A person allows the host, or nobody does."""
+    NETWORK = "network"
+    """Try again later."""
+    CUT = "cut"
+    """Something arrived that cannot be proved whole: try again."""
+    TOO_LARGE = "too large"
+    """More bytes than the policy allows."""
+    NOT_A_VIDEO = "not a video"
+    """All of it arrived and it is no playable MP4: a fresh look and one more try, then it is the provider's."""
+
+
+class FetchError(Exception):
+    """No whole clip arrived. Safe to print: never holds a URL's query.
+
+    Not in the tree of `batcher.errors`: it ends one download, never the process.
+    """
+
+    def __init__(self, fault: FetchFault, message: str) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A body that arrived."""
+
+    size_bytes: int
+    sha256: str
+    is_length_proven: bool
+    """The server announced the length (or framed the body) and every byte of it came. Where False, only a look
+    into the file can tell whether it is whole."""
+
+
+class Fetch(Protocol):
+    """Brings the bytes behind a URL into a file. Virtual-time tests inject one of their own."""
+
+    async def __call__(self, url: str, sink: BinaryIO) -> Fetched:
+        """Write the whole body to `sink`, from where it stands.
+
+        Raises:
+            FetchError: No whole body arrived.
+            OSError: `sink` could not be written; never an error of the network.
+        """
+        ...
+
+
+class Intake:
+    """Takes a body in piece by piece: writes, counts, hashes, and refuses what exceeds the cap."""
+
+    def __init__(self, sink: BinaryIO, *, max_bytes: int) -> None:
+        self._sink = sink
+        self._max_bytes = max_bytes
+        self._size_bytes = 0
+        self._sha256 = hashlib.sha256()
+
+    def expect(self, announced: int | None) -> None:
+        """Refuse a body that announces more than the cap before any of it is read."""
+        if (announced or 0) > self._max_bytes:
+            raise self._too_large()
+
+    def take(self, piece: bytes | memoryview) -> None:
+        """Add one piece."""
+        self._size_bytes += len(piece)
+        if self._size_bytes > self._max_bytes:
+            raise self._too_large()
+        self._sha256.update(piece)
+        self._sink.write(piece)
+
+    def close(self, *, announced: int | None, is_framed: bool = False) -> Fetched:
+        """End the body, and hold it against its announced length where there is one."""
+        if announced is not None and announced != self._size_bytes:
+            raise FetchError(FetchFault.CUT, f"{self._size_bytes:,} of {announced:,} bytes arrived")
+        return Fetched(
+            size_bytes=self._size_bytes,
+            sha256=self._sha256.hexdigest(),
+            is_length_proven=is_framed or announced is not None,
+        )
+
+    def _too_large(self) -> FetchError:
+        return FetchError(FetchFault.TOO_LARGE, f"the file is larger than {self._max_bytes:,} bytes")
