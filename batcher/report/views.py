@@ -1,0 +1,168 @@
+"""What the reports show, as values: the caller reads the state and the manifest, these carry it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batcher.tasks import Asset, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanLine:
+    """One task of a plan."""
+
+    kind: str
+    """`submit`, `resume`, `done`, `failed`, `unclear` or `orphaned`."""
+    name: str
+    cost_usd: float | None = None
+    """What submitting it would cost; None where nothing is bought or no price is known."""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """What a run would do now."""
+
+    job: str
+    manifest: str
+    provider: str
+    simulated: bool
+    edition: str = ""
+    to_submit: int = 0
+    in_flight: int = 0
+    done: int = 0
+    failed: int = 0
+    unclear: int = 0
+    orphaned: int = 0
+    cost_usd: float | None = None
+    """Of what is to be submitted."""
+    cost_is_estimate: bool = True
+    unknown_prices: int = 0
+    """Tasks to submit whose model has no known price; the cost leaves them out."""
+    budget_usd: float | None = None
+    spent_usd: float = 0.0
+    """Spent before, of this budget."""
+    eta_s: float | None = None
+    lines: tuple[PlanLine, ...] = ()
+    """A sample of each kind; the counts are the truth."""
+    warnings: tuple[str, ...] = ()
+    next: tuple[str, ...] = ()
+    """Commands to type next, most useful first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveTask:
+    """One task at the provider, or between two steps."""
+
+    name: str
+    status: str
+    age_s: float
+    """Since it was submitted, or since its intent was written."""
+    overdue: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskTrouble:
+    """One task that failed, or whose fate a person has to settle."""
+
+    name: str
+    code: str | None
+    message: str | None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpiringClip:
+    """A finished clip that the provider will delete, not yet downloaded."""
+
+    name: str
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spend:
+    """Estimated cost in US dollars, by what came of it."""
+
+    downloaded_usd: float = 0.0
+    failed_usd: float = 0.0
+    """Counts until a refund is known."""
+    unclear_usd: float = 0.0
+    in_flight_usd: float = 0.0
+
+    @property
+    def total_usd(self) -> float:
+        return self.downloaded_usd + self.failed_usd + self.unclear_usd + self.in_flight_usd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastRun:
+    """The newest run of a job."""
+
+    run: str
+    started_at: str
+    finished_at: str | None
+    """None while it runs, or when it was killed."""
+    outcome: str | None
+    exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusView:
+    """One job and edition as the state has it."""
+
+    job: str
+    provider: str
+    simulated: bool
+    edition: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Tasks by status, orphaned ones left out."""
+    orphaned: int = 0
+    active: tuple[ActiveTask, ...] = ()
+    failures: tuple[TaskTrouble, ...] = ()
+    unclear: tuple[TaskTrouble, ...] = ()
+    spend: Spend = field(default_factory=Spend)
+    limit: int | None = None
+    """The learnt number of slots."""
+    last_run: LastRun | None = None
+    expiring: tuple[ExpiringClip, ...] = ()
+    next: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One generation asked for a task."""
+
+    number: int
+    external_task_id: str
+    status: str
+    generation_id: str | None = None
+    submitted_at: str | None = None
+    finished_at: str | None = None
+    polls: int = 0
+    cost_usd: float | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastEvent:
+    """One row of a task's history."""
+
+    at: str
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskView:
+    """One task, whole."""
+
+    task: Task
+    attempts: tuple[AttemptView, ...] = ()
+    events: tuple[PastEvent, ...] = ()
+    files: tuple[Asset, ...] = ()
+    next: tuple[str, ...] = ()
