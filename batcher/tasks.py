@@ -37,12 +37,16 @@ IN_FLIGHT = frozenset({Status.SUBMITTING, Status.SUBMITTED, Status.PROCESSING})
 
 NEXT: dict[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.SUBMITTING, Status.CANCELLED}),
-    Status.SUBMITTING: frozenset({Status.PENDING, Status.SUBMITTED, Status.FAILED, Status.UNCLEAR}),
-    Status.SUBMITTED: frozenset({Status.PROCESSING, Status.SUCCEEDED, Status.FAILED}),
-    Status.PROCESSING: frozenset({Status.SUCCEEDED, Status.FAILED}),
-    Status.SUCCEEDED: frozenset({Status.DOWNLOADED, Status.FAILED}),
+    Status.SUBMITTING: frozenset(
+        # downloaded: the state was lost, and the whole clip of this very id lies in the output folder
+        {Status.PENDING, Status.SUBMITTED, Status.FAILED, Status.UNCLEAR, Status.DOWNLOADED}
+    ),
+    # pending, from here on: a person pays again by name (`retry --pay-again`), under a new id
+    Status.SUBMITTED: frozenset({Status.PROCESSING, Status.SUCCEEDED, Status.FAILED, Status.PENDING}),
+    Status.PROCESSING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.PENDING}),
+    Status.SUCCEEDED: frozenset({Status.DOWNLOADED, Status.FAILED, Status.CANCELLED}),
     Status.DOWNLOADED: frozenset({Status.SUCCEEDED, Status.CANCELLED}),  # its file was deleted: fetch it again
-    Status.FAILED: frozenset({Status.PENDING, Status.CANCELLED}),  # `retry`: a new attempt
+    Status.FAILED: frozenset({Status.PENDING, Status.CANCELLED}),
     Status.UNCLEAR: frozenset({Status.SUBMITTING, Status.SUBMITTED, Status.PENDING, Status.CANCELLED}),
     Status.CANCELLED: frozenset(),
 }
@@ -89,9 +93,13 @@ class Task:
     priority: int
     output: str
     attempt: int
+    attempts_allowed: int
+    """`run.attempts` as it stood when the task was planned, raised by `retry`."""
     generation_id: str | None
     cost_usd: float | None
     """Estimated price of the newest attempt, US dollars; None where no price is known."""
+    cost_is_estimate: bool
+    error_class: str | None
     error_code: str | None
     error_message: str | None
     not_before: str | None

@@ -1,0 +1,194 @@
+"""The state file itself: made, checked, opened; one process writes, anybody reads.
+
+WAL with `synchronous=FULL`: of the fast modes the only one that lost no acknowledged commit in any power-loss image
+(644 tried); a lost intent would be a second charge.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlite_utils import Database
+
+from batcher.errors import BatcherError, DiskError, LockedError, StateError
+from batcher.state.schema import APPLICATION_ID, migrations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a write waits for a reader's tool that locked the file (a person's `sqlite3` shell, say)."""
+
+
+@contextmanager
+def hold_lock(path: Path, *, started_at: str, wait: bool = False) -> Iterator[None]:
+    """Be the one process that works on this state. The kernel frees the lock however we die.
+
+    Raises `LockedError` at once when another holds it (unless `wait`), and `ConfigurationError` where the file
+    system has no kernel locks: a lease instead of a lock is a second charge waiting to happen.
+    """
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - read-only commands start without it
+
+    lock_path = path.with_name(path.name + ".lock")
+    lock_path.parent.mkdir(parents=True, exist_ok=True)
+
+    def sign(fd: int) -> None:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": started_at}).encode() + b"\n", 0)
+
+    lock = FileLock(
+        lock_path,
+        timeout=-1 if wait else 0,
+        mode=0o600,
+        thread_local=False,
+        fallback_to_soft=False,
+        on_acquired=sign,
+    )
+    try:
+        lock.acquire()
+    except Timeout as exc:
+        raise LockedError(
+            f"another batcher works on {path} ({_holder(lock_path)})",
+            hint="wait for it, add --wait, or use another --state",
+        ) from exc
+    except (OSError, NotImplementedError) as exc:
+        raise StateError(
+            f"cannot lock {lock_path}: {exc}", hint="keep the state on a local disk: --state /local/path/state.db"
+        ) from exc
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _holder(lock_path: Path) -> str:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        holder = json.loads(lock_path.read_text())
+        return f"pid {int(holder['pid'])}, since {holder['since']}"
+    return "holder unknown"
+
+
+def open_for_writing(path: Path) -> Database:
+    """The one writing connection, migrated. The caller holds the lock.
+
+    Raises `StateError` for a file that is damaged, not ours, or of a newer version; `DiskError` when it cannot be
+    written.
+    """
+    with storage_errors(path):
+        if not path.exists():
+            _create(path)
+        _refuse_empty(path)
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        _check(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        _harden(connection)
+        db = Database(connection, execute_plugins=False)
+        migrations.apply(db)
+        return db
+
+
+def open_for_reading(path: Path) -> Database:
+    """A connection that cannot write; works while a run is going on."""
+    if not path.exists():
+        raise StateError(
+            f"there is no state at {path}", hint="batcher run MANIFEST makes one; or name it: --state PATH"
+        )
+    with storage_errors(path):
+        _refuse_empty(path)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+        _check(connection, path)
+        _harden(connection)
+        db = Database(connection, execute_plugins=False)
+        if migrations.pending(db):
+            raise StateError(f"{path} is from an older version", hint="any run brings it up to date")
+        return db
+
+
+def _create(path: Path) -> None:
+    """A new state appears whole or not at all, and nobody else may read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(new, isolation_level=None)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA synchronous = EXTRA")
+    db = Database(connection, execute_plugins=False)
+    migrations.apply(db)
+    connection.close()
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _refuse_empty(path: Path) -> None:
+    if path.is_file() and path.stat().st_size == 0:
+        raise StateError(
+            f"{path} is empty (0 bytes): a state is never that, something truncated it",
+            hint=f"restore a backup, or delete it and run again: rm {path}  (nothing is paid twice)",
+        )
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application_id != APPLICATION_ID:
+        raise StateError(f"{path} is an SQLite file of another program", hint="name another file: --state PATH")
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise StateError(f"{path} is damaged: {verdict}", hint=_restore_hint(path))
+    db = Database(connection, execute_plugins=False)
+    ours = {m.name for m in migrations._migrations}  # noqa: SLF001 - no public way to list a set's names
+    newer = [m.name for m in migrations.applied(db) if m.name not in ours]
+    if newer:
+        raise StateError(f"{path} was written by a newer batcher ({newer[-1]})", hint="pip install -U kling-batcher")
+
+
+def _harden(connection: sqlite3.Connection) -> None:
+    """A state may come from somebody else: no SQL of its own runs, odd cells are noticed."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+
+
+def _restore_hint(path: Path) -> str:
+    return f"restore a backup, or move it away and run again: mv {path} {path}.damaged  (nothing is paid twice)"
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """SQLite's and the system's errors, once, as ours: each stops the run, none is a task's."""
+    try:
+        yield
+    except (BatcherError, sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise  # the last two are ours to handle, or a defect of ours
+    except sqlite3.OperationalError as exc:
+        text = str(exc)
+        if "full" in text or "disk I/O" in text or "readonly" in text or "unable to open" in text:
+            raise DiskError(f"cannot write {path}: {text}", hint=_space_hint(path)) from exc
+        if "locked" in text:
+            raise StateError(
+                f"{path} is locked by another program", hint="close the program that has it open, and run again"
+            ) from exc
+        raise StateError(f"{path}: {text}", hint=_restore_hint(path)) from exc
+    except sqlite3.DatabaseError as exc:
+        raise StateError(f"{path} is damaged or no SQLite file: {exc}", hint=_restore_hint(path)) from exc
+    except OSError as exc:
+        raise DiskError(f"cannot use {path}: {exc.strerror or exc}", hint=_space_hint(path)) from exc
+
+
+def _space_hint(path: Path) -> str:
+    with suppress(OSError):
+        folder = path.parent if path.parent.exists() else Path()
+        stat = os.statvfs(folder)
+        free = stat.f_bavail * stat.f_frsize // 2**20
+        return f"{free} MiB are free there; check space and permissions, then run again"
+    return "check space and permissions, then run again"

@@ -1,0 +1,174 @@
+"""Adding tasks to the state, and the guarded statement that every change of one goes through."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batcher.errors import StateError
+from batcher.identity import content_hash, external_task_id
+from batcher.state.records import Records
+from batcher.state.rows import iso, task_of
+from batcher.tasks import NEXT, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from batcher.tasks import Task, TaskSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One task to add: what the manifest says, where its files go, what it may cost."""
+
+    spec: TaskSpec
+    output: str
+    """Below the output root, without extension."""
+    price_usd: float | None
+    price_is_estimate: bool
+
+
+class Planning(Records):
+    """Adds the planning of tasks to the bookkeeping."""
+
+    def add(
+        self,
+        wanted: Iterable[Wanted],
+        *,
+        scope: str,
+        namespace: str,
+        attempts: int,
+        used: Mapping[str, int],
+        now: float,
+    ) -> list[Task]:
+        """Insert what is new; leave what is known alone. Returns the new tasks.
+
+        `used` maps a content
+        hash to the highest attempt its receipts know: such a task was submitted by a state that is gone, so it
+        starts in `submitting`, never in `pending`.
+        """
+        added = []
+        for want in wanted:
+            spec = want.spec
+            content = content_hash(spec, scope=scope)
+            number = used.get(content, 0) or 1
+            row = {
+                "job": spec.job,
+                "name": spec.name,
+                "edition": spec.edition,
+                "take": spec.take,
+                "scope": scope,
+                "content_hash": content,
+                "external_task_id": external_task_id(
+                    job=spec.job, content=content, namespace=namespace, attempt=number
+                ),
+                "status": Status.SUBMITTING if content in used else Status.PENDING,
+                "prompt": str(spec.request.get("prompt", "")),
+                "request": json.dumps(dict(spec.request), ensure_ascii=False),
+                **{name: spec.request.get(name) for name in ("model_name", "mode", "duration", "aspect_ratio")},
+                "variables": json.dumps(dict(spec.variables), ensure_ascii=False),
+                "source": spec.source,
+                "priority": spec.priority,
+                "output": want.output,
+                "attempt": number,
+                "attempts_allowed": max(attempts, number),
+                "cost_usd": want.price_usd,
+                "cost_is_estimate": int(want.price_is_estimate),
+                "created_at": iso(now),
+            }
+            task = self._insert(row)
+            if task is not None:
+                added.append(task)
+                if task.status is Status.SUBMITTING:
+                    self._reserve(task, now=now, inherited=True)
+        return added
+
+    def _insert(self, row: dict[str, Any]) -> Task | None:
+        """Insert a task unless its content is known; a path that another task owns gets six hex digits more."""
+        for output in (row["output"], f"{row['output']}-{row['content_hash'][:6]}"):
+            values = {**row, "output": output}
+            names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
+            try:
+                inserted = self._rows(
+                    f"INSERT INTO tasks ({names}) VALUES ({marks}) ON CONFLICT (content_hash) DO NOTHING RETURNING *",
+                    values,
+                )
+            except sqlite3.IntegrityError as exc:
+                if "tasks.output" not in str(exc) and "tasks_output" not in str(exc):
+                    raise
+                continue
+            return task_of(inserted[0]) if inserted else None
+        raise StateError(
+            f"two tasks of {row['job']} want the file {row['output']}", hint="give output.name another part"
+        )
+
+    def refresh(self, hashes: Mapping[str, tuple[str, int]], *, job: str, edition: str, scope: str) -> None:
+        """Mark what the manifest no longer names as orphaned, and what it names (again) as wanted.
+
+        `hashes` maps content hash to (name, priority): both may change without making a new task.
+        """
+        for row in self._rows(
+            "SELECT id, content_hash, name, priority, orphaned FROM tasks WHERE job = ? AND edition = ? AND scope = ?"
+            " AND take NOT LIKE 'r%'",
+            (job, edition, scope),
+        ):
+            wanted = hashes.get(row["content_hash"])
+            if wanted is None:
+                if not row["orphaned"]:
+                    self._execute("UPDATE tasks SET orphaned = 1 WHERE id = ?", (row["id"],))
+            elif row["orphaned"] or wanted != (row["name"], row["priority"]):
+                self._execute(
+                    "UPDATE tasks SET orphaned = 0, name = ?, priority = ? WHERE id = ?", (*wanted, row["id"])
+                )
+
+    def _reserve(self, task: Task, *, now: float, inherited: bool) -> None:
+        """The attempt's row: its price reserved, and the create call that may follow counted."""
+        self._execute(
+            "INSERT INTO attempts (external_task_id, task, number, status, body_hash, inherited, posts,"
+            " claimed_at, cost_usd) VALUES (?, ?, ?, 'submitting', ?, ?, 1, ?, ?) ON CONFLICT (external_task_id)"
+            " DO UPDATE SET status = 'submitting', posts = posts + 1, cost_usd = excluded.cost_usd",
+            (
+                task.external_task_id,
+                task.id,
+                task.attempt,
+                task.content_hash,
+                int(inherited),
+                iso(now),
+                task.cost_usd or 0.0,
+            ),
+        )
+
+    # ---- the machinery --------------------------------------------------------------------------------------
+
+    def _move(self, task: Task, to: Status, **changes: Any) -> Task:
+        """The guarded statement: `task` must still be as we know it, and `to` must be allowed from there."""
+        if to not in NEXT[task.status]:
+            raise StateError(f"{task.name} cannot go from {task.status} to {to}")
+        names = "".join(f", {name} = ?" for name in changes)
+        return self._one(
+            f"UPDATE tasks SET status = ?{names} WHERE id = ? AND status = ? AND external_task_id = ?",
+            (to, *changes.values(), task.id, task.status, task.external_task_id),
+            task,
+        )
+
+    def _one(self, statement: str, parameters: tuple[Any, ...], task: Task) -> Task:
+        rows = self._rows(f"{statement} RETURNING *", parameters)
+        if len(rows) != 1:
+            raise StateError(
+                f"{task.name} is no longer {task.status} in {self.path}: something else changed it",
+                hint="let one program work on the state, and run again",
+            )
+        return task_of(rows[0])
+
+    def _attempt(self, task: Task, changes: str, *parameters: Any) -> None:
+        self._execute(
+            f"UPDATE attempts SET {changes} WHERE external_task_id = ?", (*parameters, task.external_task_id)
+        )
+
+    def _event(self, task: Task, what: str, at: str, detail: Mapping[str, Any]) -> None:
+        self._execute(
+            "INSERT INTO events (task, run, at, what, detail) VALUES (?, ?, ?, ?, ?)",
+            (task.id, self.run_id, at, what, json.dumps(dict(detail), ensure_ascii=False) if detail else None),
+        )

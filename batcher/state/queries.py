@@ -1,0 +1,301 @@
+"""The reading side of the state. Works on the writing connection and on a read-only one alike."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batcher.errors import UsageError
+from batcher.policy.budget import Spent
+from batcher.state.file import open_for_reading, storage_errors
+from batcher.state.rows import account_of, asset_of, attempt_of, job_of, task_of
+from batcher.tasks import IN_FLIGHT, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from sqlite_utils import Database
+
+    from batcher.state.rows import Account, Attempt, Job
+    from batcher.tasks import Asset, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which tasks a command is about."""
+
+    job: str | None = None
+    edition: str | None = None
+    scope: str | None = None
+    include: tuple[str, ...] = ()
+    """Selectors: a name glob, `status:WORD` or `id:ID` (ours or the provider's). Any of them is enough."""
+    exclude: tuple[str, ...] = ()
+    orphaned: bool = False
+    """Whether tasks that the manifest no longer names count."""
+
+    def where(self) -> tuple[str, list[Any]]:
+        """An SQL condition over `tasks` and its parameters."""
+        terms, values = ["1"], []
+        for column, value in (("job", self.job), ("edition", self.edition), ("scope", self.scope)):
+            if value is not None:
+                terms.append(f"{column} = ?")
+                values.append(value)
+        if not self.orphaned:
+            terms.append("orphaned = 0")
+        if self.include:
+            terms.append("(" + " OR ".join(_term(s, values) for s in self.include) + ")")
+        terms.extend(f"NOT {_term(selector, values)}" for selector in self.exclude)
+        return " AND ".join(terms), values
+
+
+def _term(selector: str, values: list[Any]) -> str:
+    kind, colon, word = selector.partition(":")
+    if colon and kind == "status":
+        if word not in list(Status):
+            raise UsageError(f"-s {selector}: no such status", hint=f"one of {', '.join(Status)}")
+        values.append(word)
+        return "(status = ?)"
+    if colon and kind == "id":
+        values.extend((word, word))
+        return "(external_task_id = ? OR generation_id = ?)"
+    values.append(selector)
+    return "(name GLOB ?)"
+
+
+class Queries:
+    """Reads. Every method answers from the file as it is now."""
+
+    def __init__(self, db: Database, path: Path) -> None:
+        self._db = db
+        self.path = path
+        self.run_id: str | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> Queries:
+        return Queries(open_for_reading(path), path)
+
+    def close(self) -> None:
+        self._db.close()
+
+    # ---- tasks ----------------------------------------------------------------------------------------------
+
+    def tasks(self, selection: Selection, *, statuses: Iterable[Status] = (), limit: int | None = None) -> list[Task]:
+        """Tasks in the order they are submitted: highest priority first, then as planned."""
+        where, values = selection.where()
+        wanted = list(statuses)
+        if wanted:
+            where += f" AND status IN ({', '.join('?' * len(wanted))})"
+            values += wanted
+        bound = "" if limit is None else f" LIMIT {int(limit)}"
+        return [
+            task_of(row)
+            for row in self._rows(f"SELECT * FROM tasks WHERE {where} ORDER BY priority DESC, id{bound}", values)
+        ]
+
+    def ready(self, selection: Selection, *, now: str, limit: int) -> list[Task]:
+        """Pending tasks whose time has come."""
+        where, values = selection.where()
+        rows = self._rows(
+            f"SELECT * FROM tasks WHERE {where} AND status = 'pending' AND (not_before IS NULL OR not_before <= ?)"
+            f" ORDER BY priority DESC, id LIMIT {int(limit)}",
+            [*values, now],
+        )
+        return [task_of(row) for row in rows]
+
+    def next_due(self, selection: Selection) -> str | None:
+        """When the next waiting task may go; None when none waits."""
+        where, values = selection.where()
+        rows = self._rows(f"SELECT min(not_before) AS due FROM tasks WHERE {where} AND status = 'pending'", values)
+        due: str | None = rows[0]["due"]
+        return due
+
+    def open_tasks(self, scope: str) -> list[Task]:
+        """What an earlier run left between pending and done, over all jobs of the account."""
+        return [
+            task_of(row)
+            for row in self._rows(
+                "SELECT * FROM tasks WHERE scope = ?"
+                " AND status IN ('submitting','submitted','processing','succeeded','unclear') ORDER BY id",
+                (scope,),
+            )
+        ]
+
+    def in_flight(self, scope: str) -> int:
+        """How many of the account's slots this state holds, or may hold; overdue ones included."""
+        marks = ", ".join(f"'{status}'" for status in sorted(IN_FLIGHT))
+        return int(
+            self._rows(
+                "SELECT count(*) AS n FROM tasks WHERE scope = ? AND status IN"
+                " ('submitting','submitted','processing','succeeded','unclear')"
+                f" AND status IN ({marks})",
+                (scope,),
+            )[0]["n"]
+        )
+
+    def counts(self, selection: Selection) -> dict[str, int]:
+        where, values = selection.where()
+        rows = self._rows(f"SELECT status, count(*) AS n FROM tasks WHERE {where} GROUP BY status", values)
+        return {row["status"]: row["n"] for row in rows}
+
+    def orphans(self, *, job: str, edition: str, scope: str) -> int:
+        return int(
+            self._rows(
+                "SELECT count(*) AS n FROM tasks WHERE job = ? AND edition = ? AND scope = ? AND orphaned = 1",
+                (job, edition, scope),
+            )[0]["n"]
+        )
+
+    def known(self, hashes: Sequence[str]) -> dict[str, Task]:
+        """The tasks with these content hashes."""
+        found: dict[str, Task] = {}
+        for start in range(0, len(hashes), 500):
+            part = list(hashes[start : start + 500])
+            marks = ", ".join("?" * len(part))
+            for row in self._rows(f"SELECT * FROM tasks WHERE content_hash IN ({marks})", part):
+                found[row["content_hash"]] = task_of(row)
+        return found
+
+    def find_task(self, name: str, *, job: str | None = None) -> Task:
+        """The task a person means: its name in the newest edition, `name@edition`, or an id of ours.
+
+        Raises `UsageError` with what there is instead.
+        """
+        plain, at, edition = name.partition("@")
+        selection = Selection(job=job, edition=edition if at else None, orphaned=True)
+        where, values = selection.where()
+        rows = self._rows(
+            f"SELECT * FROM tasks WHERE {where} AND (name = ? OR external_task_id = ?)"
+            " ORDER BY orphaned, edition DESC, id DESC",
+            [*values, plain, name],
+        )
+        if not rows:
+            near = self._rows(
+                "SELECT DISTINCT name FROM tasks WHERE name LIKE ? ORDER BY name LIMIT 5", (f"%{plain[:4]}%",)
+            )
+            hint = "there are: " + ", ".join(r["name"] for r in near) if near else "batcher status  lists the jobs"
+            raise UsageError(f"no task is called {name!r}", hint=hint)
+        jobs = {(r["job"], r["scope"]) for r in rows if r["edition"] == rows[0]["edition"] and not r["orphaned"]}
+        if len(jobs) > 1:
+            raise UsageError(
+                f"{name!r} is a task of several jobs: {', '.join(sorted(f'{j} ({s})' for j, s in jobs))}",
+                hint="name it by its external_task_id (batcher show lists it)",
+            )
+        return task_of(rows[0])
+
+    def task(self, task_id: int) -> Task:
+        return task_of(self._rows("SELECT * FROM tasks WHERE id = ?", (task_id,))[0])
+
+    def attempt(self, external_id: str) -> Attempt | None:
+        rows = self._rows("SELECT * FROM attempts WHERE external_task_id = ?", (external_id,))
+        return attempt_of(rows[0]) if rows else None
+
+    def attempts(self, task: Task) -> list[dict[str, Any]]:
+        return self._rows("SELECT * FROM attempts WHERE task = ? ORDER BY number", (task.id,))
+
+    def events(self, task: Task) -> list[dict[str, Any]]:
+        return self._rows("SELECT at, what, detail, run FROM events WHERE task = ? ORDER BY id", (task.id,))
+
+    def assets(self, task: Task) -> list[Asset]:
+        return [asset_of(row) for row in self._rows("SELECT * FROM assets WHERE task = ? ORDER BY id", (task.id,))]
+
+    def videos(self, selection: Selection) -> list[tuple[Task, Asset]]:
+        """Every downloaded clip with its task."""
+        where, values = selection.where()
+        tasks = self._rows(f"SELECT * FROM tasks WHERE {where} AND status = 'downloaded' ORDER BY id", values)
+        assets = {
+            row["task"]: asset_of(row)
+            for row in self._rows(
+                f"SELECT * FROM assets WHERE kind = 'video' AND task IN (SELECT id FROM tasks WHERE {where})", values
+            )
+        }
+        return [(task_of(row), assets[row["id"]]) for row in tasks if row["id"] in assets]
+
+    def control(self, scope: str) -> tuple[str, str] | None:
+        """The newest accepted submission of ours (our id, the provider's), to prove a look-up with."""
+        rows = self._rows(
+            "SELECT a.external_task_id, a.task_id FROM attempts a JOIN tasks t ON t.id = a.task"
+            " WHERE t.scope = ? AND a.task_id IS NOT NULL ORDER BY a.submitted_at DESC LIMIT 1",
+            (scope,),
+        )
+        return (rows[0]["external_task_id"], rows[0]["task_id"]) if rows else None
+
+    # ---- money ----------------------------------------------------------------------------------------------
+
+    def spent(self, *, job: str, edition: str, scope: str, day: str) -> Spent:
+        """What counts against the budgets of a job's edition, and of the account on `day` (YYYY-MM-DD, UTC)."""
+        of_job = self._rows(
+            "SELECT coalesce(sum(a.cost_usd), 0) AS usd, count(*) AS n FROM attempts a JOIN tasks t ON t.id = a.task"
+            " WHERE t.job = ? AND t.edition = ? AND t.scope = ? AND a.status NOT IN ('pending')"
+            " AND NOT (a.status = 'failed' AND a.task_id IS NULL)",
+            (job, edition, scope),
+        )[0]
+        of_day = self._rows(
+            "SELECT coalesce(sum(a.cost_usd), 0) AS usd FROM attempts a JOIN tasks t ON t.id = a.task"
+            " WHERE t.scope = ? AND a.claimed_at >= ? AND a.claimed_at < ?",
+            (scope, day, day + "U"),  # "U" sorts after "T": every time of that day
+        )[0]
+        return Spent(usd=of_job["usd"], usd_today=of_day["usd"], tasks=of_job["n"])
+
+    def spend(self, *, job: str, edition: str, scope: str) -> dict[str, float]:
+        """Estimated US dollars of a job's edition by what came of them: status word to sum."""
+        rows = self._rows(
+            "SELECT a.status, sum(a.cost_usd) AS usd FROM attempts a JOIN tasks t ON t.id = a.task"
+            " WHERE t.job = ? AND t.edition = ? AND t.scope = ? AND a.cost_usd > 0 GROUP BY a.status",
+            (job, edition, scope),
+        )
+        return {row["status"]: row["usd"] for row in rows}
+
+    # ---- jobs, accounts, runs -------------------------------------------------------------------------------
+
+    def editions(self, *, job: str, scope: str) -> list[tuple[str, int]]:
+        """A job's editions, newest first, with how many of their tasks still want work."""
+        rows = self._rows(
+            "SELECT edition, max(id) AS newest, sum(status IN ('pending','submitting','submitted','processing',"
+            "'succeeded')) AS unfinished FROM tasks WHERE job = ? AND scope = ? AND orphaned = 0"
+            " GROUP BY edition ORDER BY newest DESC",
+            (job, scope),
+        )
+        return [(row["edition"], row["unfinished"]) for row in rows]
+
+    def jobs(self) -> list[Job]:
+        return [job_of(row) for row in self._rows("SELECT * FROM jobs ORDER BY updated_at DESC, job")]
+
+    def job(self, job: str, scope: str) -> Job | None:
+        rows = self._rows("SELECT * FROM jobs WHERE job = ? AND scope = ?", (job, scope))
+        return job_of(rows[0]) if rows else None
+
+    def account(self, scope: str, key_fingerprint: str | None = None) -> Account | None:
+        """The account with this key, or the scope's newest."""
+        rows = self._rows(
+            "SELECT * FROM accounts WHERE scope = ? AND (? IS NULL OR key_fingerprint = ?) ORDER BY seen_at DESC",
+            (scope, key_fingerprint, key_fingerprint),
+        )
+        return account_of(rows[0]) if rows else None
+
+    def last_run(self, job: str | None = None) -> dict[str, Any] | None:
+        rows = self._rows(
+            "SELECT * FROM runs WHERE ? IS NULL OR job = ? ORDER BY started_at DESC, id DESC LIMIT 1", (job, job)
+        )
+        return rows[0] if rows else None
+
+    def learnt(self, scope: str) -> tuple[int | None, dict[str, list[float]]]:
+        """The learnt limit of an account, and finished times (seconds) by class."""
+        limit, durations = None, {}
+        for row in self._rows("SELECT * FROM limits WHERE scope = ?", (scope,)):
+            if row["class"] == "":
+                limit = row["concurrency"]
+            elif row["durations"]:
+                durations[row["class"]] = json.loads(row["durations"])
+        return limit, durations
+
+    # ---- the machinery --------------------------------------------------------------------------------------
+
+    def _rows(self, statement: str, parameters: Any = ()) -> list[dict[str, Any]]:
+        with storage_errors(self.path):
+            return list(self._db.query(statement, parameters))
+
+    def _execute(self, statement: str, parameters: Any = ()) -> None:
+        with storage_errors(self.path):
+            self._db.execute(statement, parameters)

@@ -1,0 +1,179 @@
+"""Rows to values and back: the one place that knows column names and our types at once. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from batcher.errors import StateError
+from batcher.tasks import Asset, Status, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a job needs without its manifest: where its files go and how it runs."""
+
+    job: str
+    scope: str
+    root: str
+    """The output root, absolute, or relative to the state file's folder."""
+    folder: str
+    """The job's folder below the root: `<job>`, or `<job>-simulated`."""
+    manifest: str | None
+    manifest_sha256: str | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What is known about one account at one provider. The key itself is not."""
+
+    scope: str
+    key_fingerprint: str
+    base_url: str
+    namespace: str
+    finds_ids: bool | None = None
+    refuses_ids: bool = False
+    has_list: bool | None = None
+    lag_s: float = 0.0
+    """The longest time from an accepted call until a look showed it."""
+    used: bool = False
+    """A create call was accepted and looked up here: the canary's job is done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One row of `attempts`."""
+
+    external_task_id: str
+    number: int
+    status: Status
+    generation_id: str | None
+    posts: int
+    refusals: int
+    inherited: bool
+    """The id was in use before this row: from a receipt, or a person's resubmission."""
+    submitted_at: str | None
+    asset_url: str | None
+    asset_expires_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One row of `runs`, as it begins."""
+
+    id: str
+    command: str
+    job: str
+    provider: str
+    started_at: str
+    manifest: str | None = None
+    manifest_sha256: str | None = None
+
+
+def task_of(row: Mapping[str, Any]) -> Task:
+    """One `tasks` row as a value. A status outside the known ones stops the run: somebody edited by hand."""
+    try:
+        return Task(
+            id=row["id"],
+            job=row["job"],
+            name=row["name"],
+            edition=row["edition"],
+            take=row["take"],
+            scope=row["scope"],
+            content_hash=row["content_hash"],
+            status=Status(row["status"]),
+            external_task_id=row["external_task_id"],
+            request=json.loads(row["request"]),
+            source=row["source"],
+            priority=row["priority"],
+            output=row["output"],
+            attempt=row["attempt"],
+            attempts_allowed=row["attempts_allowed"],
+            generation_id=row["generation_id"],
+            cost_usd=row["cost_usd"],
+            cost_is_estimate=bool(row["cost_is_estimate"]),
+            error_class=row["error_class"],
+            error_code=row["error_code"],
+            error_message=row["error_message"],
+            not_before=row["not_before"],
+            created_at=row["created_at"],
+            submitted_at=row["submitted_at"],
+            finished_at=row["finished_at"],
+            overdue=bool(row["overdue"]),
+            orphaned=bool(row["orphaned"]),
+        )
+    except (ValueError, TypeError) as exc:
+        raise StateError(
+            f"task {row['id']} ({row['name']}) in the state cannot be read: {exc}",
+            hint="undo what was edited by hand, or restore a backup",
+        ) from exc
+
+
+def attempt_of(row: Mapping[str, Any]) -> Attempt:
+    return Attempt(
+        external_task_id=row["external_task_id"],
+        number=row["number"],
+        status=Status(row["status"]),
+        generation_id=row["task_id"],
+        posts=row["posts"],
+        refusals=row["refusals"],
+        inherited=bool(row["inherited"]),
+        submitted_at=row["submitted_at"],
+        asset_url=row["asset_url"],
+        asset_expires_at=row["asset_expires_at"],
+    )
+
+
+def asset_of(row: Mapping[str, Any]) -> Asset:
+    return Asset(
+        task_id=row["task"],
+        kind=row["kind"],
+        path=row["path"],
+        size_bytes=row["bytes"],
+        sha256=row["sha256"],
+        width=row["width"],
+        height=row["height"],
+        duration_s=row["seconds"],
+        downloaded_at=row["downloaded_at"],
+    )
+
+
+def account_of(row: Mapping[str, Any]) -> Account:
+    return Account(
+        scope=row["scope"],
+        key_fingerprint=row["key_fingerprint"],
+        base_url=row["base_url"],
+        namespace=row["namespace"],
+        finds_ids=None if row["finds_ids"] is None else bool(row["finds_ids"]),
+        refuses_ids=bool(row["refuses_ids"]),
+        has_list=None if row["has_list"] is None else bool(row["has_list"]),
+        lag_s=row["lag_s"],
+        used=bool(row["used"]),
+    )
+
+
+def job_of(row: Mapping[str, Any]) -> Job:
+    return Job(
+        job=row["job"],
+        scope=row["scope"],
+        root=row["root"],
+        folder=row["folder"],
+        manifest=row["manifest"],
+        manifest_sha256=row["manifest_sha256"],
+        settings=json.loads(row["settings"]),
+    )
+
+
+def iso(now: float) -> str:
+    """Unix seconds as the state's time text: `2026-11-22T13:06:33.120Z`, sortable as text."""
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def unix(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,272 @@
+"""The writing side of the state: every change of a task is one guarded statement in one transaction.
+
+Used by exactly one process (the lock's holder), on one connection, from the event loop's thread. Nothing here
+awaits. A change that finds the row in another status than expected raises `StateError`: somebody else wrote.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from batcher.errors import StateError
+from batcher.identity import external_task_id
+from batcher.state.file import open_for_writing
+from batcher.state.planning import Planning
+from batcher.state.rows import iso
+from batcher.tasks import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from batcher.generations import Generation
+    from batcher.tasks import Asset, Task
+
+
+class Store(Planning):
+    """The state, open for writing. Close it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(open_for_writing(path), path)
+        self._inode = os.stat(path).st_ino  # noqa: PTH116 - the number is the point
+
+    def check_alive(self) -> None:
+        """Raise `StateError` if the file we write to is no longer the file at its path.
+
+        In WAL mode every write to a deleted file "succeeds" into nothing; the run would pay without a record.
+        """
+        try:
+            alive = os.stat(self.path).st_ino == self._inode  # noqa: PTH116
+        except FileNotFoundError:
+            alive = False
+        if not alive:
+            raise StateError(
+                f"{self.path} was deleted or replaced while this run was using it",
+                hint="nothing more was sent; put the file back, or run again (nothing is paid twice)",
+            )
+
+    # ---- buying ---------------------------------------------------------------------------------------------
+
+    def claim(self, task: Task, *, now: float) -> Task:
+        """Take a pending task: the intent to submit and its price, on disk before a byte leaves."""
+        with self.transaction():
+            claimed = self._move(task, Status.SUBMITTING, not_before=None, error_code=None, error_message=None)
+            self._reserve(claimed, now=now, inherited=False)
+        return claimed
+
+    def count_post(self, task: Task) -> None:
+        """One more create call under this id is about to be made, in the same walk."""
+        with self.transaction():
+            self._attempt(task, "posts = posts + 1")
+
+    def accepted(self, task: Task, generation: Generation, *, request_id: str | None, how: str, now: float) -> Task:
+        """A generation under our id exists at the provider."""
+        at = iso(now)
+        with self.transaction():
+            moved = self._move(
+                task,
+                Status.SUBMITTED,
+                generation_id=generation.id,
+                submitted_at=at,
+                error_class=None,
+                error_code=None,
+                error_message=None,
+            )
+            self._attempt(
+                moved,
+                "status = 'submitted', task_id = ?, request_id = ?, submitted_at = ?, cost_usd = ?",
+                generation.id,
+                request_id,
+                at,
+                moved.cost_usd or 0.0,
+            )
+            self._event(moved, "submitted", at, {"generation_id": generation.id, "how": how})
+        return moved
+
+    def released(self, task: Task, *, reason: str, wait_s: float, refused: bool, now: float) -> Task:
+        """Nothing was created: back to pending under the same id, the price set free."""
+        with self.transaction():
+            moved = self._move(task, Status.PENDING, not_before=iso(now + wait_s))
+            self._attempt(moved, "status = 'pending', cost_usd = 0, refusals = refusals + ?", int(refused))
+            self._event(moved, "back", iso(now), {"reason": reason, "wait_s": round(wait_s, 1)})
+        return moved
+
+    def parked(self, task: Task, *, reason: str, now: float) -> Task:
+        """The provider may have taken it. Its price stays reserved."""
+        with self.transaction():
+            moved = self._move(
+                task, Status.UNCLEAR, error_class="unclear", error_code="unclear", error_message=reason
+            )
+            self._attempt(moved, "status = 'unclear', error_message = ?", reason)
+            self._event(moved, "unclear", iso(now), {"reason": reason})
+        return moved
+
+    # ---- watching -------------------------------------------------------------------------------------------
+
+    def processing(self, task: Task, *, now: float) -> Task:
+        with self.transaction():
+            moved = self._move(task, Status.PROCESSING)
+            self._attempt(moved, "status = 'processing'")
+            self._event(moved, "processing", iso(now), {})
+        return moved
+
+    def overdue(self, task: Task, *, now: float) -> Task:
+        """Past its time-out and still running at the provider: a flag, not a status."""
+        with self.transaction():
+            row = self._one("UPDATE tasks SET overdue = 1 WHERE id = ? AND status = ?", (task.id, task.status), task)
+            self._event(row, "overdue", iso(now), {})
+        return row
+
+    def succeeded(self, task: Task, generation: Generation, *, now: float) -> Task:
+        """Finished at the provider: the slot is free. The signed URL stays only until the clip is home."""
+        video = generation.videos[0] if generation.videos else None
+        with self.transaction():
+            moved = self._move(task, Status.SUCCEEDED, finished_at=iso(now), overdue=0)
+            self._attempt(
+                moved,
+                "status = 'succeeded', finished_at = ?, units = ?, asset_url = ?, asset_expires_at = ?",
+                iso(now),
+                generation.units,
+                video.url if video else None,
+                iso(video.expires_at) if video and video.expires_at else None,
+            )
+            self._event(moved, "succeeded", iso(now), {})
+        return moved
+
+    def polled(self, counts: Mapping[str, int]) -> None:
+        """Add to the number of looks at each external id; told in bulk, as it is only a statistic."""
+        with self.transaction():
+            for external_id, looks in counts.items():
+                self._execute(
+                    "UPDATE attempts SET polls = polls + ? WHERE external_task_id = ?", (looks, external_id)
+                )
+
+    # ---- the end of a task ----------------------------------------------------------------------------------
+
+    def downloaded(self, task: Task, assets: Iterable[Asset], *, now: float) -> Task:
+        """The files are on disk, synced. Only now is the task done, and its URL loses its signature."""
+        with self.transaction():
+            moved = self._move(
+                task, Status.DOWNLOADED, finished_at=iso(now), error_class=None, error_code=None, error_message=None
+            )
+            self._attempt(
+                moved,
+                "status = 'downloaded', asset_url = CASE WHEN instr(asset_url, '?') > 0"
+                " THEN substr(asset_url, 1, instr(asset_url, '?') - 1) ELSE asset_url END",
+            )
+            for asset in assets:
+                self._save_asset(task, asset)
+            self._event(moved, "done", iso(now), {})
+        return moved
+
+    def adopted(self, task: Task, assets: Iterable[Asset], *, now: float) -> Task:
+        """A file of ours from a lost state was found whole: done, without a word to the provider."""
+        with self.transaction():
+            row = self._move(task, Status.DOWNLOADED, finished_at=iso(now))
+            self._attempt(row, "status = 'downloaded'")
+            for asset in assets:
+                self._save_asset(task, asset)
+            self._event(row, "adopted", iso(now), {"how": "sidecar"})
+        return row
+
+    def _save_asset(self, task: Task, asset: Asset) -> None:
+        self._execute(
+            "INSERT OR REPLACE INTO assets (task, kind, path, bytes, sha256, width, height, seconds, downloaded_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                task.id,
+                asset.kind,
+                asset.path,
+                asset.size_bytes,
+                asset.sha256,
+                asset.width,
+                asset.height,
+                asset.duration_s,
+                asset.downloaded_at,
+            ),
+        )
+
+    def missing(self, task: Task, *, now: float) -> Task:
+        """Its file is gone from the disk: fetch it again, without a new submission."""
+        with self.transaction():
+            moved = self._move(task, Status.SUCCEEDED)
+            self._attempt(moved, "status = 'succeeded'")
+            self._event(moved, "missing", iso(now), {})
+        return moved
+
+    def failed(self, task: Task, *, failure: tuple[str, str, str], bought: bool, now: float) -> Task:
+        """The end, badly. `failure` is (class, code, message). A price not `bought` is set free."""
+        kind, code, message = failure
+        with self.transaction():
+            moved = self._move(
+                task,
+                Status.FAILED,
+                finished_at=iso(now),
+                error_class=kind,
+                error_code=code,
+                error_message=message,
+                overdue=0,
+            )
+            self._attempt(
+                moved,
+                "status = 'failed', finished_at = ?, error_code = ?, error_message = ?, cost_usd = cost_usd * ?",
+                iso(now),
+                code,
+                message,
+                int(bought),
+            )
+            self._event(moved, "failed", iso(now), {"class": kind, "code": code, "reason": message})
+        return moved
+
+    def troubled(self, task: Task, *, code: str, message: str) -> Task:
+        """Note why a task does not get on, without changing what is true of it."""
+        with self.transaction():
+            return self._one(
+                "UPDATE tasks SET error_code = ?, error_message = ? WHERE id = ? AND status = ?",
+                (code, message, task.id, task.status),
+                task,
+            )
+
+    # ---- a person's or a policy's decision ------------------------------------------------------------------
+
+    def next_attempt(self, task: Task, *, namespace: str, allowed: int, wait_s: float, now: float) -> Task:
+        """Buy again: pending under a new id. What was never bought keeps its id instead and burns nothing."""
+        bought = self.attempt(task.external_task_id)
+        number = (
+            task.attempt + 1
+            if bought is None or bought.generation_id or task.status is Status.UNCLEAR
+            else task.attempt
+        )
+        new_id = external_task_id(job=task.job, content=task.content_hash, namespace=namespace, attempt=number)
+        with self.transaction():
+            moved = self._move(
+                task,
+                Status.PENDING,
+                attempt=number,
+                attempts_allowed=max(allowed, number),
+                external_task_id=new_id,
+                generation_id=None,
+                submitted_at=None,
+                finished_at=None,
+                overdue=0,
+                not_before=iso(now + wait_s) if wait_s else None,
+            )
+            self._event(moved, "retry", iso(now), {"attempt": number})
+        return moved
+
+    def resubmit(self, task: Task, *, now: float) -> Task:
+        """A person says that an unclear submission was not taken: it goes again, under its own id."""
+        with self.transaction():
+            moved = self._move(task, Status.SUBMITTING, error_class=None, error_code=None, error_message=None)
+            self._attempt(moved, "status = 'submitting', inherited = 0")
+            self._event(moved, "resubmit", iso(now), {})
+        return moved
+
+    def dropped(self, task: Task, *, now: float) -> Task:
+        """A person gives a task up for good."""
+        with self.transaction():
+            moved = self._move(task, Status.CANCELLED, finished_at=iso(now))
+            self._attempt(moved, "status = 'cancelled'")
+            self._event(moved, "cancelled", iso(now), {})
+        return moved
