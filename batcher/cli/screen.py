@@ -63,7 +63,10 @@ class LiveProgress:
         self._monotonic = monotonic
         self._snapshot: Callable[[], Snapshot] | None = None
         self._drawn_at = float("-inf")
+        self._unprinted: list[Text] = []
+        self._frame = Group()
         self._live = Live(
+            self,
             console=console,
             auto_refresh=False,
             transient=True,
@@ -80,22 +83,39 @@ class LiveProgress:
         self._live.start()
 
     def event(self, event: Event) -> None:
+        if LOUDNESS[event.kind] <= self._loudness:
+            self._unprinted += [_painted(event.kind, text) for text in texts(event)]
         if event.kind is EventKind.SUMMARY:
             self.close()
-        if LOUDNESS[event.kind] <= self._loudness:
-            for text in texts(event):
-                self._console.print(_painted(event.kind, text), soft_wrap=True)
         self.tick()
 
     def tick(self) -> None:
+        if self._snapshot is None:
+            self._print()
+            return
         now = self._monotonic()
-        if self._snapshot and now - self._drawn_at >= FRAME_S and not self.broken:
-            self._drawn_at = now
-            self._live.update(frame(self._snapshot(), height=self._console.height), refresh=True)
+        if now - self._drawn_at < FRAME_S or self.broken:
+            return
+        self._drawn_at = now
+        self._frame = frame(self._snapshot(), height=self._console.height)
+        if not self._print():  # printing draws the frame below what it prints
+            self._live.refresh()
 
     def close(self) -> None:
         self._snapshot = None
         self._live.stop()
+        self._print()
+
+    def __rich__(self) -> Group:
+        return self._frame
+
+    def _print(self) -> bool:
+        """Let what happened since the last frame scroll by in one piece; say whether there was anything."""
+        text = Text("\n").join(self._unprinted)
+        self._unprinted.clear()
+        if text:
+            self._console.print(text, soft_wrap=True)
+        return bool(text)
 
 
 def frame(snapshot: Snapshot, *, height: int) -> Group:
