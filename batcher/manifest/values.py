@@ -45,5 +45,5 @@ def as_text(value: Any) -> str:
 
 def shown(value: object, width: int = 60) -> str:
     """A value inside a message, quoted and cut."""
-    text = repr(value)
+    text = as_text(value) or "null" if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= width else text[: width - 1] + "…"
