@@ -1,0 +1,480 @@
+"""Promises of the HTTP client, kept over real sockets that misbehave."""
+
+import contextlib
+import datetime as dt
+import email.utils
+import hashlib
+import logging
+import socket
+import ssl
+import traceback
+
+import anyio
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+from providers.rawserver import answer, serve
+
+from batcher.errors import ConfigurationError, MissingKeyError
+from batcher.http import (
+    MAX_BODY_BYTES,
+    ApiClient,
+    NoReplyError,
+    NotSentError,
+    Reply,
+    clean_key,
+    httpx,
+    key_fingerprint,
+    normalise_base_url,
+    retry_after_s,
+)
+
+SHORT_S = 0.15
+KEY = "sk-canary-0123456789abcdef"
+NO_REPLY = (
+    "close before reading",
+    "close after reading",
+    "reset after reading",
+    "stall",
+    "drip headers",
+    "drip body",
+    "endless 103",
+    "half a head",
+    "garbage",
+    "big head",
+    "switch protocols",
+    "endless chunks",
+    "cut chunks",
+    "cut body",
+)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request):
+    return request.param
+
+
+def make_client(url, **changes):
+    return ApiClient(**{"base_url": url, "key": KEY, "timeout_s": 10, "post_timeout_s": 10} | changes)
+
+
+async def get_and_post(client):
+    """Every way a request can be made, one after the other."""
+    for call in (lambda: client.get("/looks", {"page": 1}), lambda: client.post("/creates", {"prompt": "a fox"})):
+        yield call
+
+
+def assert_keeps_secret(error):
+    assert KEY not in "".join(traceback.format_exception(error))
+    assert "page=1" not in "".join(traceback.format_exception(error))
+
+
+@pytest.mark.anyio
+class TestReply:
+    async def test_one_call_is_one_request_with_the_key_and_nothing_that_was_not_asked_for(self):
+        async with serve(reply=answer(b'{"a": 1}', headers="X-Some: Thing\r\n")) as server:
+            client = make_client(f"{server.url}/v1/")
+            reply = await client.post("/creates", {"prompt": "ein Füchslein"})
+            await client.get("/looks", {"page": 1})
+            await client.aclose()
+        post, get = server.requests
+        assert (reply.status, reply.body, reply.headers["x-some"]) == (200, b'{"a": 1}', "Thing")
+        assert post.startswith(b"POST /creates HTTP/1.1\r\n")
+        assert post.endswith('{"prompt":"ein Füchslein"}'.encode())
+        assert get.startswith(b"GET /looks?page=1 HTTP/1.1\r\n")
+        for request in (post.lower(), get.lower()):
+            assert f"authorization: bearer {KEY}\r\n".encode() in request
+            assert b"accept-encoding: identity\r\n" in request
+            assert b"cookie" not in request
+
+    async def test_any_status_is_a_reply(self):
+        async with serve(reply=answer(b"<html>", status="502 Bad Gateway")) as server:
+            client = make_client(server.url)
+            async for call in get_and_post(client):
+                assert (await call()).status == 502
+            await client.aclose()
+
+    @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"])
+    async def test_a_redirect_is_a_reply_and_the_key_goes_nowhere_else(self, status):
+        async with serve() as elsewhere:
+            moved = answer(b"", status=status, headers=f"Location: {elsewhere.url}/\r\n")
+            async with serve(reply=moved) as server:
+                client = make_client(server.url)
+                async for call in get_and_post(client):
+                    assert (await call()).status == int(status[:3])
+                await client.aclose()
+            assert (len(server.requests), elsewhere.connections) == (2, 0)
+
+    async def test_a_proxy_in_the_environment_is_not_used(self, monkeypatch):
+        async with serve() as elsewhere, serve() as server:
+            for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+                monkeypatch.setenv(name, elsewhere.url)
+            client = make_client(server.url)
+            async for call in get_and_post(client):
+                await call()
+            await client.aclose()
+        assert (len(server.requests), elsewhere.connections) == (2, 0)
+
+    async def test_cookies_are_not_kept(self):
+        async with serve(reply=answer(b"{}", headers="Set-Cookie: track=me\r\n")) as server:
+            client = make_client(server.url)
+            await client.get("/looks")
+            await client.get("/looks")
+            await client.aclose()
+        assert b"track" not in server.requests[1]
+
+    async def test_looks_share_a_connection_and_creates_never_do(self):
+        async with serve() as server:
+            client = make_client(server.url)
+            for _ in range(3):
+                await client.get("/looks")
+            assert server.connections == 1
+            for _ in range(3):
+                await client.post("/creates", {})
+            assert server.connections == 4
+            await client.aclose()
+
+    async def test_an_echo_of_the_key_is_blotted_out(self):
+        async with serve(reply=answer(f"Incorrect API key: {KEY}".encode(), status="401 No")) as server:
+            client = make_client(server.url)
+            async for call in get_and_post(client):
+                reply = await call()
+                assert reply.body == b"Incorrect API key: [key]"
+                assert KEY not in repr(reply)
+            await client.aclose()
+
+    @pytest.mark.parametrize("path", ["https://elsewhere.example/", "//elsewhere.example/", "relative"])
+    async def test_only_paths_of_this_origin_can_be_asked_for(self, path):
+        client = make_client("https://api.example")
+        with pytest.raises(ValueError, match="not a path"):
+            await client.get(path)
+        with pytest.raises(ValueError, match="not a path"):
+            await client.post(path, {})
+
+    async def test_no_url_is_logged(self, caplog):
+        caplog.set_level(logging.DEBUG)
+        async with serve() as server:
+            client = make_client(server.url)
+            await client.get("/looks", {"page": 1})
+            await client.aclose()
+        assert "page=1" not in caplog.text
+        assert KEY not in caplog.text
+
+
+@pytest.mark.anyio
+class TestNoReply:
+    @pytest.mark.parametrize("script", NO_REPLY)
+    async def test_what_is_no_complete_answer_is_told_apart_and_never_sent_again(self, script):
+        async with serve(script=script) as server:
+            client = make_client(server.url, timeout_s=SHORT_S, post_timeout_s=SHORT_S)
+            async for call in get_and_post(client):
+                with pytest.raises(NoReplyError) as caught:
+                    await call()
+                assert_keeps_secret(caught.value)
+            await client.aclose()
+        assert server.connections == 2
+        assert len(server.requests) == (0 if script == "close before reading" else 2)
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            answer(b"\x1f\x8b\x08\x00", headers="Content-Encoding: gzip\r\n"),
+            answer(b"x" * (MAX_BODY_BYTES + 1)),
+            answer(b"", headers=f"Broken header with {KEY}\r\n"),
+        ],
+        ids=["gzip that was not asked for", "a body over the cap", "a header that echoes the key"],
+    )
+    async def test_an_unusable_answer_is_none(self, reply):
+        async with serve(reply=reply) as server:
+            client = make_client(server.url)
+            async for call in get_and_post(client):
+                with pytest.raises(NoReplyError) as caught:
+                    await call()
+                assert_keeps_secret(caught.value)
+            await client.aclose()
+        assert len(server.requests) == 2
+
+
+@pytest.mark.anyio
+class TestNotSent:
+    async def test_a_refused_connection(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        client = make_client(f"http://127.0.0.1:{port}")
+        async for call in get_and_post(client):
+            with pytest.raises(NotSentError) as caught:
+                await call()
+            assert_keeps_secret(caught.value)
+
+    async def test_a_connection_that_is_never_accepted(self):
+        fillers = [socket.socket() for _ in range(4)]
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(full.getsockname())
+            client = make_client(f"http://127.0.0.1:{full.getsockname()[1]}", timeout_s=0.3, post_timeout_s=0.3)
+            async for call in get_and_post(client):
+                with pytest.raises(NotSentError, match=r"no connection within 0\.1 s"):
+                    await call()
+            for filler in fillers:
+                filler.close()
+
+    async def test_a_server_that_does_not_speak_tls(self):
+        async with serve(script="garbage") as server:
+            client = make_client(server.url.replace("http:", "https:"))
+            async for call in get_and_post(client):
+                with pytest.raises(NotSentError):
+                    await call()
+        assert not server.requests
+
+    async def test_a_certificate_of_unknown_origin_is_refused_unless_the_user_names_it(self, monkeypatch, tmp_path):
+        certificate, context = make_certificate(tmp_path)
+        async with serve(tls=context) as server:
+            client = make_client(server.url)
+            with pytest.raises(NotSentError, match="CERTIFICATE_VERIFY_FAILED"):
+                await client.get("/looks")
+            await client.aclose()
+            assert not server.requests
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            client = make_client(server.url)
+            async for call in get_and_post(client):
+                assert (await call()).status == 200
+            await client.aclose()
+
+
+@pytest.mark.anyio
+class TestCancellation:
+    async def test_two_hundred_requests_cut_short_do_not_harm_the_next_ones(self):
+        async with serve(script="stall") as server:
+            client = make_client(server.url)
+
+            async def cut(number):
+                with anyio.move_on_after(0.005 * (number % 20)):
+                    await client.get("/looks")
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(200):
+                    tasks.start_soon(cut, number)
+            server.script = "answer"
+            for _ in range(5):
+                assert (await client.get("/looks")).status == 200
+                assert (await client.post("/creates", {})).status == 200
+            await client.aclose()
+
+    async def test_requests_past_their_deadline_do_not_harm_the_next_ones(self):
+        async with serve(script="stall") as server:
+            client = make_client(server.url, timeout_s=0.5)
+
+            async def late():
+                with pytest.raises(NoReplyError, match=r"within 0\.5 s"):
+                    await client.get("/looks")
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(10):
+                    tasks.start_soon(late)
+            server.script = "answer"
+            for _ in range(5):
+                assert (await client.get("/looks")).status == 200
+            await client.aclose()
+
+    async def test_a_look_that_is_cut_leaves_its_neighbours_alone(self):
+        """They run on the same pool, which closes only when the last of them has its answer."""
+        async with serve(script="wait for release") as server:
+            client = make_client(server.url)
+            replies = []
+
+            async def neighbour():
+                replies.append(await client.get("/looks"))
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(neighbour)
+                with anyio.move_on_after(0.05):
+                    await client.get("/looks")
+                server.release.set()
+            assert [reply.status for reply in replies] == [200] * 5
+            await client.aclose()
+
+    async def test_never_more_than_ten_requests_at_once(self):
+        running = []
+        most = 0
+
+        async def handler(request):
+            nonlocal most
+            running.append(request)
+            most = max(most, len(running))
+            await anyio.sleep(0)
+            running.remove(request)
+            return httpx.Response(200)
+
+        client = make_client("https://api.example", transport=httpx.MockTransport(handler))
+        async with anyio.create_task_group() as tasks:
+            for _ in range(15):
+                tasks.start_soon(client.get, "/looks")
+                tasks.start_soon(client.post, "/creates", {})
+        assert most == 10
+
+
+class TestEnvironment:
+    def test_broken_certificates_are_one_line_before_anything_is_sent(self, monkeypatch, tmp_path):
+        for content in (None, "not a certificate"):
+            path = tmp_path / "roots.pem"
+            if content:
+                path.write_text(content)
+            monkeypatch.setenv("SSL_CERT_FILE", str(path))
+            with pytest.raises(ConfigurationError, match="SSL_CERT_FILE") as caught:
+                make_client("https://api.example")
+            assert "\n" not in caught.value.message
+            make_client("http://localhost:1")
+
+    def test_a_transport_of_the_callers_serves_everything(self):
+        async def main():
+            client = make_client(
+                "https://api.example", transport=httpx.MockTransport(lambda request: httpx.Response(204))
+            )
+            assert (await client.get("/looks")).status == 204
+            assert (await client.post("/creates", {})).status == 204
+            await client.aclose()
+
+        anyio.run(main)
+
+
+class TestKey:
+    @pytest.mark.parametrize("text", ["sk-1\n23", "sk-ü23", "sk 123", "sk-\x00", "sk-1\u200b"])
+    def test_a_key_that_fits_no_header_is_refused_without_being_quoted(self, text):
+        with pytest.raises(ConfigurationError) as caught:
+            clean_key(text)
+        assert text not in f"{caught.value!r} {caught.value.hint}"
+
+    @pytest.mark.parametrize("text", ["", " \n"])
+    def test_an_empty_key_is_a_missing_one(self, text):
+        with pytest.raises(MissingKeyError):
+            clean_key(text)
+
+    def test_blanks_around_a_key_are_not_part_of_it(self):
+        assert clean_key(" sk-1\r\n") == "sk-1"
+
+    def test_a_fingerprint_is_the_start_of_the_hash(self):
+        assert key_fingerprint(KEY) == hashlib.sha256(KEY.encode()).hexdigest()[:12]
+
+
+class TestBaseUrl:
+    @pytest.mark.parametrize(
+        ("text", "normal"),
+        [
+            ("https://api.cometapi.com", "https://api.cometapi.com"),
+            (" https://API.CometAPI.com:443/v1/ ", "https://api.cometapi.com"),
+            ("https://gw.example:8443/proxy/", "https://gw.example:8443/proxy"),
+            ("http://localhost:8000", "http://localhost:8000"),
+            ("http://127.0.0.1:80/", "http://127.0.0.1"),
+            ("http://[::1]:9/v1", "http://[::1]:9"),
+            ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ],
+    )
+    def test_one_address_has_one_spelling(self, text, normal):
+        assert normalise_base_url(text) == normal
+        assert normalise_base_url(normal) == normal
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "api.cometapi.com",
+            "http://api.cometapi.com",
+            "http://127.0.0.1.evil.example",
+            "http://10.0.0.1",
+            "ftp://api.cometapi.com",
+            "file:///etc/passwd",
+            "https://",
+            "https://user:secret@api.cometapi.com",
+            "https://api.cometapi.com\\@evil.example",
+            "https://api.cometapi.com?token=secret",
+            "https://api.cometapi.com/#x",
+            "https://api.cometapi.com\n.evil.example",
+            "https://api.cometapi.com:port",
+            "https://api.cometapi.com:99999",
+            "https://" + "a" * 70 + ".example",
+            "https://api.cometapi.com/../x",
+            "https://[::1",
+        ],
+    )
+    def test_anything_else_is_refused_without_its_secrets(self, text):
+        with pytest.raises(ConfigurationError) as caught:
+            normalise_base_url(text)
+        assert "secret" not in str(caught.value)
+        assert caught.value.hint
+
+    @given(st.text())
+    def test_no_text_makes_it_fail_in_another_way(self, text):
+        for candidate in (text, f"https://{text}", f"https://api.example/{text}"):
+            try:
+                normal = normalise_base_url(candidate)
+            except ConfigurationError:
+                continue
+            assert normalise_base_url(normal) == normal
+
+
+class TestRetryAfter:
+    now = dt.datetime(2026, 11, 22, tzinfo=dt.UTC).timestamp()
+
+    @pytest.mark.parametrize(
+        ("value", "seconds"),
+        [
+            ("7", 7),
+            ("0", 0.5),
+            ("-5", 0.5),
+            ("0.75", 0.75),
+            ("315360000", 300),
+            ("9" * 400, 300),
+            ("soon", None),
+            ("", None),
+            ("nan", None),
+        ],
+    )
+    def test_a_number_is_kept_within_reason(self, value, seconds):
+        assert retry_after_s(Reply(status=429, headers={"retry-after": value}), self.now) == seconds
+
+    @pytest.mark.parametrize(("ahead_s", "seconds"), [(30, 30), (-3600, 0.5), (10**8, 300)])
+    def test_a_date_is_read_as_well(self, ahead_s, seconds):
+        value = email.utils.formatdate(self.now + ahead_s, usegmt=True)
+        assert retry_after_s(Reply(status=429, headers={"retry-after": value}), self.now) == seconds
+
+    def test_without_the_header_there_is_none(self):
+        assert retry_after_s(Reply(status=429), self.now) is None
+
+    @given(st.text(), st.floats(0, 1e10))
+    def test_no_header_makes_it_fail(self, value, now):
+        seconds = retry_after_s(Reply(status=429, headers={"retry-after": value}), now)
+        assert seconds is None or 0.5 <= seconds <= 300
+
+
+def make_certificate(folder):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path = folder / "key.pem"
+    key_path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path, key_path)
+    return path, context
