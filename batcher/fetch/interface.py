@@ -1,4 +1,4 @@
-"""What a download is: a function from a URL and an open file to what arrived, or one of six faults. Pure."""
+"""What a download is: a function from a URL and an open file to what arrived, or one of five faults. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ class FetchFault(StrEnum):
     NETWORK = "network"
     """Try again later."""
     CUT = "cut"
-    """Something arrived that cannot be proved whole: try again."""
+    """Not all of it arrived: try again."""
     TOO_LARGE = "too large"
     """More bytes than the policy allows."""
-    NOT_A_VIDEO = "not a video"
-    """All of it arrived and it is no playable MP4: a fresh look and one more try, then it is the provider's."""
 
 
 class FetchError(Exception):

@@ -135,8 +135,9 @@ class _Download:
     def _connect(self) -> socket.socket:
         """Connect to an address that was checked; resolving the name again here could lead elsewhere."""
         with self._network_errors():
+            context = self._tls() if self._target.is_tls else None
             sock = self._connect_any()
-            return self._shake_hands(sock) if self._target.is_tls else sock
+            return self._shake_hands(sock, context) if context else sock
 
     def _connect_any(self) -> socket.socket:
         failure: OSError = TimeoutError("no answer")
@@ -152,8 +153,8 @@ class _Download:
                     return sock
         raise failure
 
-    def _shake_hands(self, sock: socket.socket) -> ssl.SSLSocket:
-        wrapped = self._tls().wrap_socket(sock, server_hostname=self._target.host, do_handshake_on_connect=False)
+    def _shake_hands(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+        wrapped = context.wrap_socket(sock, server_hostname=self._target.host, do_handshake_on_connect=False)
         try:
             while True:
                 self._patience.check()

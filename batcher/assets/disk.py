@@ -1,0 +1,193 @@
+"""Files that are whole or not there: written beside their name, synced, then published without overwriting.
+
+Every fault of the disk leaves here as `DiskError`: it stops the run, and is never the fate of one task (borg #9853:
+a handler for one file swallowed a full disk, and the archive could not be restored).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
+
+from batcher.errors import DiskError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLIP_BYTES = 50_000_000
+"""Generous for ten seconds in `pro`."""
+SPARE_BYTES = 64_000_000
+"""For the state, its log and the sidecars."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What file systems without hard links say (exFAT, some network and FUSE ones)."""
+
+
+def space_for(clips: int) -> int:
+    """Bytes to have free before so many clips are bought."""
+    return clips * CLIP_BYTES + SPARE_BYTES
+
+
+def check_space(folder: Path, need_bytes: int) -> None:
+    """Raise `DiskError` where less than `need_bytes` is free. Microseconds: asked before every submission."""
+    with disk_errors(folder):
+        free = shutil.disk_usage(folder).free
+    if free < need_bytes:
+        raise DiskError(
+            f"{folder}: {free // 1_000_000:,} MB free, {need_bytes // 1_000_000:,} MB needed",
+            hint="free some space, or choose another folder with --out; then run again",
+        )
+
+
+def prepare(folder: Path, need_bytes: int) -> None:
+    """Make `folder` and prove that files can be made in it; raise `DiskError` before anything is bought."""
+    with disk_errors(folder):
+        make_folder(folder)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"batcher")
+    check_space(folder, need_bytes)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of `path` into a `DiskError` with the next step."""
+    try:
+        yield
+    except OSError as exc:
+        reason = exc.strerror or type(exc).__name__
+        if exc.errno in _FULL:
+            free = f"{_free_bytes(path):,} bytes free"
+            hint = "free some space and run again: clips already paid for are fetched then, not bought again"
+            raise DiskError(f"cannot write {path}: {reason} ({free})", hint=hint) from exc
+        hint = "make the folder writable, or choose another one with --out; then run again"
+        raise DiskError(f"cannot write {path}: {reason}", hint=hint) from exc
+
+
+def inside(root: Path, relative: str) -> Path:
+    """`root` / `relative`, or `DiskError` where that leaves `root`: by its words, or through a symbolic link.
+
+    For paths from a state file or a sidecar, which may be a stranger's.
+    """
+    parts = PurePosixPath(relative)
+    path = root.joinpath(*parts.parts)
+    leaves = not parts.name or parts.is_absolute() or ".." in parts.parts or "\0" in relative
+    if leaves or not path.parent.resolve().is_relative_to(root.resolve()):
+        raise DiskError(
+            f"the path {relative!r} leads out of {root}",
+            hint="move the symbolic link out of the output folder, or do not use this state file",
+        )
+    return path
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and its parents, each one durable before the next."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "a file stands where a folder should be") from None
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file being written under a hidden name. Becomes its final name by `publish` or `replace`, or goes."""
+
+    path: Path
+    sink: BinaryIO
+
+    def sync(self) -> None:
+        self.sink.flush()
+        os.fsync(self.sink.fileno())
+
+    def publish(self, final: Path) -> None:
+        """Take the final name. `FileExistsError`, and nothing changed, where anything has it already."""
+        self.sync()
+        try:
+            os.link(self.path, final, follow_symlinks=False)
+        except OSError as exc:
+            if exc.errno not in _NO_LINKS:
+                raise
+            if os.path.lexists(final):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from None
+            self.path.rename(final)
+        else:
+            self.path.unlink()
+        self.sink.close()
+
+    def replace(self, final: Path) -> None:
+        """Take the final name from a file that is known to be ours."""
+        self.sync()
+        self.path.replace(final)
+        self.sink.close()
+
+    def discard(self) -> None:
+        """Remove it, unless it was published: then its hidden name may be another task's by now."""
+        if self.sink.closed:
+            return
+        with suppress(OSError):
+            self.sink.close()  # flushes: fails again on a full disk
+        with suppress(FileNotFoundError):
+            self.path.unlink()
+
+
+def open_part(final: Path, *, mode: int = 0o644) -> Part:
+    """A new hidden file in the folder of `final`, which is made if needed."""
+    make_folder(final.parent)
+    path = final.with_name(f".{final.name}.part")
+    _remove_leftover(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return Part(path, os.fdopen(os.open(path, flags, mode), "wb"))
+
+
+def write_whole(final: Path, data: bytes, *, mode: int = 0o644, replace: bool = True) -> None:
+    """Write a small file so that its name never shows half of it. The caller syncs the folder.
+
+    Raises:
+        FileExistsError: `replace` is False and the name is taken.
+    """
+    part = open_part(final, mode=mode)
+    try:
+        part.sink.write(data)
+        (part.replace if replace else part.publish)(final)
+    finally:
+        part.discard()
+
+
+def _remove_leftover(path: Path) -> None:
+    """Remove what a killed run left. Anything but a plain file was put there by somebody else."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EEXIST, "something that batcher did not make has this name")
+    path.unlink()
+
+
+def _free_bytes(path: Path) -> int:
+    """0 where even that cannot be asked."""
+    for folder in (path, *path.parents):
+        with suppress(OSError):
+            return shutil.disk_usage(folder).free
+    return 0

@@ -1,0 +1,157 @@
+"""Two small files in a job's output folder that outlive a lost state.
+
+Receipts say which ids were ever sent: a line is on disk before the POST, so an id found there is never taken for
+new. The namespaces make a new state arrive at the same ids.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+
+from batcher.assets.disk import disk_errors, make_folder, sync_folder, write_whole
+from batcher.errors import StateError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """One id that was sent, or was about to be."""
+
+    external_task_id: str
+    content_hash: str
+    at: str
+    """Of the first POST."""
+    posts: int = 1
+
+
+class Receipts:
+    """An append-only file of JSON lines. Each run adds, none rewrites."""
+
+    def __init__(self, path: Path, *, inline: bool = False) -> None:
+        """`inline` works without threads, for virtual time."""
+        self.path = path
+        self._inline = inline
+        self._turn = anyio.Lock()
+
+    async def append(self, external_task_id: str, content_hash: str, *, now: float | None = None) -> None:
+        """Record one POST, durably, before it is sent; raise `DiskError` where that is not possible.
+
+        `now` is in Unix seconds; the clock's own where it is None.
+        """
+        at = timestamp(time.time() if now is None else now)
+        line = json.dumps({"external_task_id": external_task_id, "content_hash": content_hash, "at": at})
+        if self._inline:
+            self._append(line)
+        else:
+            async with self._turn:
+                await to_thread.run_sync(self._append, line)
+
+    def _append(self, line: str) -> None:
+        with disk_errors(self.path):
+            make_folder(self.path.parent)
+            is_new = not self.path.exists()
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(self.path, flags, 0o600), "r+b", buffering=0) as file:
+                _write_all(file.fileno(), (line if _ends_whole(file.fileno()) else f"\n{line}") + "\n")
+                os.fsync(file.fileno())
+            if is_new:
+                sync_folder(self.path.parent)
+
+    def read(self) -> dict[str, Receipt]:
+        """Every id ever sent, in the order of first sending. A torn line, as a power cut leaves one, is skipped."""
+        found: dict[str, Receipt] = {}
+        for line in self._lines():
+            receipt = _parse(line)
+            if receipt is None:
+                continue
+            first = found.get(receipt.external_task_id)
+            if first:
+                receipt = Receipt(
+                    external_task_id=first.external_task_id,
+                    content_hash=first.content_hash,
+                    at=first.at,
+                    posts=first.posts + 1,
+                )
+            found[receipt.external_task_id] = receipt
+        return found
+
+    def _lines(self) -> list[bytes]:
+        with disk_errors(self.path):
+            try:
+                return self.path.read_bytes().split(b"\n")
+            except FileNotFoundError:
+                return []
+
+
+def timestamp(now: float) -> str:
+    """Unix seconds as the time text of every file of ours: ISO-8601, UTC."""
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_namespaces(path: Path) -> dict[str, str]:
+    """The namespace of each provider scope; nothing where there is no file yet.
+
+    Raises:
+        StateError: The file is there and cannot be understood. Going on without it could buy clips again.
+    """
+    with disk_errors(path):
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return {}
+    try:
+        content = json.loads(data)
+        schema, namespaces = content["schema"], content["namespaces"]
+        if schema == SCHEMA and all(isinstance(value, str) and value for value in namespaces.values()):
+            return dict(namespaces)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise StateError(
+        f"{path} is damaged or of a newer version",
+        hint="restore it from a backup; delete it only if the state file is intact",
+    )
+
+
+def write_namespace(path: Path, *, job: str, scope: str, namespace: str) -> None:
+    """Add or change one scope's namespace, durably. Only our user may read the file."""
+    namespaces = {**read_namespaces(path), scope: namespace}
+    content = {"schema": SCHEMA, "job": job, "namespaces": dict(sorted(namespaces.items()))}
+    with disk_errors(path):
+        write_whole(path, (json.dumps(content, indent=2) + "\n").encode(), mode=0o600)
+        sync_folder(path.parent)
+
+
+def _parse(line: bytes) -> Receipt | None:
+    try:
+        content = json.loads(line)
+        return Receipt(
+            external_task_id=str(content["external_task_id"]),
+            content_hash=str(content["content_hash"]),
+            at=str(content["at"]),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _ends_whole(fd: int) -> bool:
+    """Whether the file ends with a line's end, or is empty."""
+    size = os.fstat(fd).st_size
+    return size == 0 or os.pread(fd, 1, size - 1) == b"\n"
+
+
+def _write_all(fd: int, text: str) -> None:
+    data = text.encode()
+    while data:
+        data = data[os.write(fd, data) :]  # a short write on a full disk raises at the next turn
