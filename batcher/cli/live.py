@@ -43,7 +43,7 @@ def make_progress(
 
 
 def _can_draw(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
-    if stream is None or not stream.isatty() or environ.get("CI") or environ.get("TERM") == "dumb":
+    if stream is None or stream.closed or not stream.isatty() or environ.get("CI") or environ.get("TERM") == "dumb":
         return False
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
 

@@ -93,9 +93,12 @@ class Sink:
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
-        self.broken = stream is None  # Python's own value for a stream that was closed before we began
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a C locale knows no ✓
+        self.broken = stream is None or stream.closed  # None: closed before Python began
+        if isinstance(stream, io.TextIOWrapper) and not self.broken:
+            try:
+                stream.reconfigure(errors="backslashreplace")  # a C locale knows no ✓
+            except OSError:  # it flushes
+                self._give_up(stream)
 
     @property
     def encoding(self) -> str:

@@ -23,6 +23,8 @@ from batcher.text import human_bytes, human_duration, printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import RenderableType
+
     from batcher.cli.progress import Sink
     from batcher.events import Active, Event, Snapshot
 
@@ -122,7 +124,7 @@ def frame(snapshot: Snapshot, *, height: int) -> Group:
     """Draw one moment of a run, never higher than the terminal."""
     most = max(1, height - _OTHER_LINES)
     shown = snapshot.active[:most]
-    parts = [_bar(snapshot), _active(shown)]
+    parts: list[RenderableType] = [_bar(snapshot), _active(shown)]
     if len(snapshot.active) > most:
         parts.append(_row(f"  … and {len(snapshot.active) - most} more in flight", style="dim"))
     return Group(*parts, _totals(snapshot), _hint(snapshot))
