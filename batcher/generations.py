@@ -84,6 +84,8 @@ class Refusal:
     http_status: int | None = None
     request_id: str | None = None
     retry_after_s: float | None = None
+    names_a_field: bool = False
+    """It complains about the value of one field by name (`mode value 'std' is invalid`), and not of the id."""
 
 
 class Fate(StrEnum):
@@ -134,6 +136,8 @@ class Look:
     generation: Generation | None = None
     """Present exactly when `sight` is FOUND."""
     refusal: Refusal | None = None
+    answered: bool = True
+    """A complete reply arrived, useful or not. False: the provider could not be reached."""
     detail: str = ""
 
 

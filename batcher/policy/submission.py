@@ -31,7 +31,11 @@ MAX_ROUNDS = 3
 """Ambiguous calls in a row, each proved to have created nothing, before the task is given up as not bought."""
 
 MAX_DEAF_LOOKS = 5
-"""Replies in a row that answer a look with neither yes nor no, before the look-up counts as impossible."""
+"""Replies in a row that answer a look with neither yes nor no, before the look-up counts as impossible here."""
+
+MAX_SILENT_LOOKS = 30
+"""The same for replies that only say "in trouble" (5xx, too many requests): about half an hour of them. A provider
+that cannot be reached at all is waited for as long as the run lasts."""
 
 
 class Action(StrEnum):
@@ -82,7 +86,9 @@ class Evidence:
     echoed: bool = True
     """A FOUND generation named our id itself. Some gateways drop the echo."""
     deaf: int = 0
-    """Consecutive replies to a look that said neither yes nor no."""
+    """Consecutive replies to a look that said neither yes nor no, for a reason that waiting does not mend."""
+    silent: int = 0
+    """Consecutive replies that said neither, for any reason."""
     rounds: int = 0
     """Ambiguous calls under this id that a trusted look excluded."""
     finds_ids: bool | None = None
@@ -91,6 +97,11 @@ class Evidence:
     """There is an accepted generation of ours to run the controls with, and they have not been tried yet."""
     refuses_ids: bool = False
     """The gateway was seen to refuse a used id, so sending the same one again cannot buy twice."""
+
+    @property
+    def may_still_be_seen(self) -> bool:
+        """Whether another look has a chance to say yes or no."""
+        return self.deaf < MAX_DEAF_LOOKS and self.silent < MAX_SILENT_LOOKS
 
 
 def decide(e: Evidence) -> Action:
@@ -125,7 +136,7 @@ def _found(e: Evidence) -> Action:
 
 def _exists(e: Evidence) -> Action:
     """Refused as a duplicate: somebody holds the id. Find it, or leave it to a person; never a fresh id."""
-    if e.deaf >= MAX_DEAF_LOOKS:
+    if not e.may_still_be_seen:
         return Action.PARK
     if e.sight is Sight.ABSENT:
         return Action.PARK if e.sight_rested else _rest_or_look(e)
@@ -135,7 +146,7 @@ def _exists(e: Evidence) -> Action:
 def _check(e: Evidence) -> Action:
     """A 1201 that names no duplicate: a bad parameter, or a duplicate in other words."""
     first_use = e.posts <= 1 and not e.history and not e.doubt
-    if e.sight is None or (e.sight is Sight.SILENT and e.deaf < MAX_DEAF_LOOKS):
+    if e.sight is None or (e.sight is Sight.SILENT and e.may_still_be_seen):
         return Action.LOOK
     if e.sight is Sight.ABSENT and e.finds_ids is None and e.can_prove:
         return Action.PROVE
@@ -148,7 +159,7 @@ def _doubtful(e: Evidence) -> Action:
     """The provider may have taken it: rest, look, and trust an absence only from a gateway that can find."""
     if not e.sight_rested:
         return _rest_or_look(e)
-    if e.sight is Sight.SILENT and e.deaf < MAX_DEAF_LOOKS:
+    if e.sight is Sight.SILENT and e.may_still_be_seen:
         return Action.LOOK
     absent = e.sight is Sight.ABSENT
     if absent and e.finds_ids is None and e.can_prove:
@@ -166,7 +177,7 @@ def _rest_or_look(e: Evidence) -> Action:
     return Action.LOOK if e.rested else Action.REST
 
 
-def after_post(before: Evidence, posted: Posted, *, names_a_field: bool) -> Evidence:
+def after_post(before: Evidence, posted: Posted) -> Evidence:
     """What is known once a create call has ended. `before` is what allowed it."""
     if posted.fate is Fate.NOT_SENT:
         return replace(before, fate=Fate.NOT_SENT)
@@ -176,7 +187,7 @@ def after_post(before: Evidence, posted: Posted, *, names_a_field: bool) -> Evid
         before,
         fate=posted.fate,
         refusal=posted.refusal.kind if posted.refusal else None,
-        names_a_field=names_a_field,
+        names_a_field=posted.refusal is not None and posted.refusal.names_a_field,
         doubt=ambiguous or (before.doubt and not excluded),
         posts=before.posts + 1,
         rounds=before.rounds + ambiguous,
@@ -185,6 +196,7 @@ def after_post(before: Evidence, posted: Posted, *, names_a_field: bool) -> Evid
         sight=None,
         sight_rested=False,
         deaf=0,
+        silent=0,
     )
 
 
@@ -202,19 +214,21 @@ def after_look(e: Evidence, look: Look, *, external_task_id: str) -> Evidence:
     sight, echo = look.sight, look.generation.external_task_id if look.generation else None
     if echo is not None and echo != external_task_id:
         sight = Sight.SILENT
-    answered_neither = sight is Sight.SILENT and (echo is not None or _is_deaf(look))
+    said_neither = sight is Sight.SILENT and look.answered
     return replace(
         e,
         sight=sight,
         sight_rested=e.rested,
         echoed=echo == external_task_id,
-        deaf=e.deaf + 1 if answered_neither else 0,
+        deaf=e.deaf + 1 if said_neither and _is_final(look) else 0,
+        silent=e.silent + said_neither if sight is Sight.SILENT else 0,
     )
 
 
-def _is_deaf(look: Look) -> bool:
-    """A reply arrived and says neither yes nor no, for a reason that waiting does not mend."""
-    return look.refusal is not None and look.refusal.kind in (RefusalKind.INVALID, RefusalKind.CONTENT)
+def _is_final(look: Look) -> bool:
+    """The same look would say the same again: a path or id it does not understand, another id's generation."""
+    status = look.refusal.http_status if look.refusal else 200
+    return status is not None and status < 500 and status not in (401, 403, 408, 425, 429)
 
 
 def after_proof(e: Evidence, *, finds_ids: bool) -> Evidence:

@@ -72,7 +72,7 @@ class CometApi:
         try:
             reply = await self._client.get(f"{TEXT2VIDEO}/{quote(wanted_id, safe='')}")
         except (NotSentError, NoReplyError) as error:
-            return Look(sight=Sight.SILENT, detail=error.detail)
+            return Look(sight=Sight.SILENT, answered=False, detail=error.detail)
         return parse_find(reply, wanted_id, external=external, retry_after_s=_pause(reply))
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from batcher.errors import UsageError
 from batcher.policy.budget import Spent
 from batcher.state.file import open_for_reading, storage_errors
-from batcher.state.rows import account_of, asset_of, attempt_of, job_of, task_of
-from batcher.tasks import IN_FLIGHT, Status
+from batcher.state.rows import account_of, asset_of, attempt_of, iso, job_of, task_of
+from batcher.tasks import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -104,12 +104,13 @@ class Queries:
         )
         return [task_of(row) for row in rows]
 
-    def next_due(self, selection: Selection) -> str | None:
-        """When the next waiting task may go; None when none waits."""
+    def waiting(self, selection: Selection) -> tuple[int, str | None]:
+        """How many are pending, and when the first of those that wait for a time may go."""
         where, values = selection.where()
-        rows = self._rows(f"SELECT min(not_before) AS due FROM tasks WHERE {where} AND status = 'pending'", values)
-        due: str | None = rows[0]["due"]
-        return due
+        row = self._rows(
+            f"SELECT count(*) AS n, min(not_before) AS due FROM tasks WHERE {where} AND status = 'pending'", values
+        )[0]
+        return row["n"], row["due"]
 
     def open_tasks(self, scope: str) -> list[Task]:
         """What an earlier run left between pending and done, over all jobs of the account."""
@@ -122,17 +123,18 @@ class Queries:
             )
         ]
 
-    def in_flight(self, scope: str) -> int:
-        """How many of the account's slots this state holds, or may hold; overdue ones included."""
-        marks = ", ".join(f"'{status}'" for status in sorted(IN_FLIGHT))
-        return int(
-            self._rows(
-                "SELECT count(*) AS n FROM tasks WHERE scope = ? AND status IN"
-                " ('submitting','submitted','processing','succeeded','unclear')"
-                f" AND status IN ({marks})",
-                (scope,),
-            )[0]["n"]
-        )
+    def in_flight(self, scope: str, *, overdue_before: float) -> int:
+        """How many of the account's slots this state holds, or may hold.
+
+        An overdue task counts until it was submitted before `overdue_before` (Unix seconds).
+        """
+        row = self._rows(
+            "SELECT count(*) AS n FROM tasks WHERE scope = ?"
+            " AND status IN ('submitting','submitted','processing','succeeded','unclear')"  # names the partial index
+            " AND status IN ('submitting','submitted','processing') AND NOT (overdue = 1 AND submitted_at < ?)",
+            (scope, iso(overdue_before)),
+        )[0]
+        return int(row["n"])
 
     def counts(self, selection: Selection) -> dict[str, int]:
         where, values = selection.where()

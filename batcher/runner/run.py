@@ -1,0 +1,224 @@
+"""The loop of a run: first what is already in flight, then claim as the limit allows, until done or stopped."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import anyio
+
+from batcher.errors import BatcherError
+from batcher.events import EventKind
+from batcher.policy import budget as budgets
+from batcher.runner.session import Stop, Walking
+from batcher.runner.submit import overdue_cutoff, prove
+from batcher.runner.walk import walk
+from batcher.state.rows import iso, unix
+from batcher.tasks import Status
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from batcher.runner.session import Session
+    from batcher.tasks import Asset, Task
+
+IDLE_S = 60.0
+"""The claim loop looks around at least this often; so does the heartbeat."""
+
+
+async def run(s: Session) -> None:
+    """Work until done, stopped or cancelled. What happened is in the state, the events and `s`.
+
+    A task's trouble raises nothing. Trouble with the state or the disk stops the run and is kept as its stop.
+    """
+    s.slots.total_tokens = s.options.downloads
+    try:
+        async with anyio.create_task_group() as group:
+            s.whole = group.cancel_scope
+            group.start_soon(_heartbeat, s)
+            if s.options.deadline_s is not None:
+                group.start_soon(_deadline, s, s.options.deadline_s)
+            await _Loop(s, group).run()
+            group.cancel_scope.cancel()
+    finally:
+        s.whole = None
+        with suppress(BatcherError):  # the reason is already told: the state or the disk stopped the run
+            s.store.polled(s.looks)
+            s.store.save_learnt(s.account.scope, limit=s.limit.value, durations=s.durations, now=s.clock.now())
+
+
+async def _deadline(s: Session, seconds: float) -> None:
+    await anyio.sleep(seconds)
+    s.halt(Stop(outcome="deadline", exit_code=75, reason="the deadline is over", hint="run it again", leaves=True))
+
+
+async def _heartbeat(s: Session) -> None:
+    while True:
+        await anyio.sleep(IDLE_S)
+        s.tell(EventKind.HEARTBEAT, counts=s.store.counts(s.selection))
+
+
+class _Loop:
+    """Claims and starts walks; nothing else in the run starts one."""
+
+    def __init__(self, s: Session, group: TaskGroup) -> None:
+        self.s = s
+        self.group = group
+        self.claimed = 0
+        self.canaries: list[int] = []
+        self.looked_for_missing = False
+
+    async def run(self) -> None:
+        s = self.s
+        for task in s.store.open_tasks(s.account.scope):
+            self._start(task, is_ours=False)
+        try:
+            while s.stop is None and not await self._turn():
+                pass
+        except BatcherError as exc:
+            s.halt_for(exc)
+        await self._drain()
+
+    async def _turn(self) -> bool:
+        """One round: claim what there is room for, then wait until something changes. True when all is done."""
+        s = self.s
+        change = s.wake
+        if s.options.buys and not s.account.used and s.store.control(s.account.scope) is not None:
+            await prove(s)
+        room = self._room()
+        ready = s.store.ready(s.selection, now=iso(s.clock.now()), limit=room) if room > 0 else []
+        for task in ready:
+            if not self._claim(task):
+                break
+        await self._look_for_missing()
+        if s.stop is not None:
+            return False
+        pending, due = s.store.waiting(s.selection) if s.options.buys and self._may_claim_more() else (0, None)
+        if not pending and self._only_waits_for_overdue():
+            return True
+        with anyio.move_on_after(self._patience(due)):
+            await change.wait()
+        return False
+
+    def _room(self) -> int:
+        """How many more may be claimed now."""
+        s = self.s
+        if not s.options.buys or not self._may_claim_more():
+            return 0
+        held = s.store.in_flight(s.account.scope, overdue_before=overdue_cutoff(s))
+        room = s.limit.value - held
+        if not s.account.used:
+            room = min(room, 1 - held)  # the canary of a new account goes alone
+        if s.options.limit is not None:
+            room = min(room, s.options.limit - self.claimed)
+        if s.options.canary:
+            room = min(room, self._canary_room())
+        return room
+
+    def _may_claim_more(self) -> bool:
+        return self.s.options.limit is None or self.claimed < self.s.options.limit
+
+    def _canary_room(self) -> int:
+        """The first N go to their end; then, if none failed, there is no bound."""
+        s = self.s
+        if len(self.canaries) < s.options.canary:
+            return s.options.canary - len(self.canaries)
+        if any(task_id in s.walking for task_id in self.canaries):
+            return 0
+        ends = [s.store.task(task_id) for task_id in self.canaries]
+        failed = [task.name for task in ends if task.status is Status.FAILED]
+        if failed:
+            s.halt(Stop(outcome="failed", exit_code=1, reason=f"a canary failed: {', '.join(failed)}"))
+            return 0
+        return s.limit.value
+
+    def _claim(self, task: Task) -> bool:
+        s = self.s
+        reason = self._over_budget(task)
+        if reason is not None:
+            s.halt(Stop(outcome="budget", exit_code=3, reason=reason, hint="raise it (--max-usd) and run again"))
+            return False
+        task = s.store.claim(task, now=s.clock.now())
+        self.claimed += 1
+        if len(self.canaries) < s.options.canary:
+            self.canaries.append(task.id)
+        s.tell(EventKind.SUBMIT, task)
+        self._start(task, is_ours=True)
+        return True
+
+    def _over_budget(self, task: Task) -> str | None:
+        s = self.s
+        if s.options.budget == budgets.Budget():
+            return None
+        day = iso(s.clock.now())[:10]
+        spent = s.store.spent(job=task.job, edition=task.edition, scope=task.scope, day=day)
+        return budgets.exceeded(s.options.budget, spent, price_usd=task.cost_usd or 0.0)
+
+    def _start(self, task: Task, *, is_ours: bool) -> None:
+        s = self.s
+        s.walking[task.id] = Walking(task=task, status=task.status, since=s.clock.monotonic(), look_at=None)
+        self.group.start_soon(self._walk, task, is_ours)
+
+    async def _walk(self, task: Task, is_ours: bool) -> None:  # noqa: FBT001 - a task group passes by position
+        s = self.s
+        try:
+            await walk(s, task, is_ours=is_ours)
+        except BatcherError as exc:
+            s.halt_for(exc)
+        except Exception as exc:  # noqa: BLE001 - a defect met by one task must not take the others with it
+            s.tally["defects"] += 1
+            s.tell(
+                EventKind.WARNING,
+                task,
+                message=f"a defect of batcher stopped {task.name} ({type(exc).__name__}); it stays {task.status},"
+                " nothing is resubmitted",
+            )
+        finally:
+            s.walking.pop(task.id, None)
+            self._count_failures()
+            s.nudge()
+
+    def _count_failures(self) -> None:
+        s = self.s
+        most = 0 if s.options.fail_fast else s.options.max_failures
+        if most is not None and s.tally["failed"] > most and s.stop is None:
+            s.halt(Stop(outcome="failed", exit_code=1, reason=f"{s.tally['failed']} failed, as many as allowed"))
+
+    async def _look_for_missing(self) -> None:
+        """Clips that were deleted from the disk come back: one folder scan, after the first submissions."""
+        s = self.s
+        if self.looked_for_missing:
+            return
+        self.looked_for_missing = True
+        clips: dict[str, list[tuple[Task, Asset]]] = {}
+        for task, video in s.store.videos(s.selection):
+            clips.setdefault(task.job, []).append((task, video))
+        for pairs in clips.values():
+            gone = await s.folder(pairs[0][0]).missing(video for _, video in pairs)
+            lost = {video.task_id for video in gone}
+            for task, _ in pairs:
+                if task.id in lost:
+                    s.tell(
+                        EventKind.WARNING, task, message=f"{task.name}: its file is gone from disk, fetching it again"
+                    )
+                    self._start(s.store.missing(task, now=s.clock.now()), is_ours=False)
+
+    def _only_waits_for_overdue(self) -> bool:
+        """Whether nothing is left that is worth waiting for."""
+        s = self.s
+        return all(s.store.task(walk.task.id).overdue for walk in list(s.walking.values()))
+
+    def _patience(self, due: str | None) -> float:
+        if not due:
+            return IDLE_S
+        return min(IDLE_S, max(0.05, unix(due) - self.s.clock.now()))
+
+    async def _drain(self) -> None:
+        """Wait for the walks that are under way: all of them, or when leaving, those that finish by themselves."""
+        s = self.s
+        while s.walking:
+            change = s.wake
+            if self._only_waits_for_overdue():
+                s.leave()
+            with anyio.move_on_after(IDLE_S):
+                await change.wait()

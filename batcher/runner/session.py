@@ -1,0 +1,232 @@
+"""What all walks of one run share: the world outside, the settings, and the ways to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from batcher.events import Active, Event, EventKind
+from batcher.policy import concurrency, submission
+from batcher.policy.budget import Budget, Spent
+from batcher.policy.polling import Pace
+from batcher.state.rows import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from random import Random
+
+    from batcher.assets import Folder
+    from batcher.errors import BatcherError
+    from batcher.fetch import Fetch
+    from batcher.providers.interface import Provider
+    from batcher.state.queries import Selection
+    from batcher.state.rows import Account
+    from batcher.state.store import Store
+    from batcher.tasks import Task
+
+
+class Clock(Protocol):
+    """Time from outside, so that a whole run can happen in virtual time."""
+
+    def now(self) -> float:
+        """Unix seconds: for records and for the provider's times. Never to measure a wait."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never jump: for every wait."""
+        ...
+
+
+class RealClock:
+    """The machine's clocks."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return anyio.current_time()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a run behaves. Seconds and US dollars."""
+
+    concurrency: int | None = None
+    """A ceiling on generations at once; None: automatic."""
+    timeout_s: float = 1800.0
+    """After this a generation is `overdue`; nothing is resubmitted for it."""
+    quiet_window_s: float | None = None
+    """How long a doubtful create call rests; None: the protocol's default."""
+    is_loopback: bool = False
+    """The API is on this machine: a quiet window may be short."""
+    deadline_s: float | None = None
+    """The run leaves after this, resumable (exit 75)."""
+    fail_fast: bool = False
+    max_failures: int | None = None
+    """Nothing more is submitted once more than this many have failed in this run."""
+    limit: int | None = None
+    """At most this many new submissions in this run."""
+    canary: int = 0
+    """The first N go to their end before others start, and the run stops if one fails."""
+    submit_only: bool = False
+    buys: bool = True
+    """False for `collect`: nothing is ever submitted."""
+    budget: Budget = field(default_factory=Budget)
+    pace: Pace = field(default_factory=Pace)
+    downloads: int = 4
+    """Downloads at once, apart from the slots."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Why nothing new is submitted, and whether what is in flight is still waited for."""
+
+    outcome: str
+    exit_code: int
+    reason: str
+    hint: str | None = None
+    leaves: bool = False
+    """True: do not wait for the provider either; downloads that run still finish."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One run's shared world. Mutable, used from the event loop only."""
+
+    store: Store
+    provider: Provider
+    fetch: Fetch
+    folder: Callable[[Task], Folder]
+    account: Account
+    selection: Selection
+    options: Options
+    clock: Clock
+    rng: Random
+    emit: Callable[[Event], None]
+
+    limit: concurrency.Limit = field(default_factory=concurrency.Limit)
+    spent: Spent = field(default_factory=Spent)
+    durations: dict[str, list[float]] = field(default_factory=dict)
+    proof_tried: bool = False
+    proving: anyio.Lock = field(default_factory=anyio.Lock)
+    stop: Stop | None = None
+    wake: anyio.Event = field(default_factory=anyio.Event)
+    leaving: anyio.Event = field(default_factory=anyio.Event)
+    whole: anyio.CancelScope | None = None
+    """The run's own cancel scope, while it runs."""
+    shields: set[anyio.CancelScope] = field(default_factory=set)
+    slots: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
+    walking: dict[int, Walking] = field(default_factory=dict)
+    looks: Counter[str] = field(default_factory=Counter)
+    tally: Counter[str] = field(default_factory=Counter)
+    """What this run did: `submitted`, `downloaded`, `failed`."""
+    cost_usd: float = 0.0
+    files: list[str] = field(default_factory=list)
+    unreachable_since: float | None = None
+    refusals: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+
+    # ---- telling --------------------------------------------------------------------------------------------
+
+    def tell(self, kind: EventKind, task: Task | None = None, *, path: str | None = None, **detail: Any) -> None:
+        self.emit(Event(kind=kind, at=iso(self.clock.now()), task=task, path=path, detail=detail))
+
+    def show(self, task: Task, status: str, *, next_look_s: float | None = None) -> None:
+        """What is being done for a task right now, for the live view."""
+        now = self.clock.monotonic()
+        before = self.walking.get(task.id)
+        since = before.since if before and before.status == status else now
+        self.walking[task.id] = Walking(
+            task=task, status=status, since=since, look_at=None if next_look_s is None else now + next_look_s
+        )
+
+    def active(self) -> Iterator[Active]:
+        now = self.clock.monotonic()
+        for walk in list(self.walking.values()):
+            yield Active(
+                name=walk.task.name,
+                status=walk.status,
+                since_s=now - walk.since,
+                next_look_s=None if walk.look_at is None else max(0.0, walk.look_at - now),
+            )
+
+    # ---- waiting and stopping -------------------------------------------------------------------------------
+
+    @property
+    def is_leaving(self) -> bool:
+        return self.leaving.is_set()
+
+    async def sleep(self, seconds: float) -> bool:
+        """Wait, unless the run leaves first. True when the time has passed."""
+        with anyio.move_on_after(max(0.0, seconds)):
+            await self.leaving.wait()
+        return not self.is_leaving
+
+    def nudge(self) -> None:
+        """Something changed that the claim loop may want to know."""
+        self.wake.set()
+        self.wake = anyio.Event()
+
+    def halt(self, stop: Stop) -> None:
+        """Submit nothing more. The first reason stays, unless the new one also leaves and the old did not."""
+        if self.stop is None or (stop.leaves and not self.stop.leaves):
+            self.stop = stop
+            self.tell(EventKind.STOPPING, reason=stop.reason, hint=stop.hint, exit_code=stop.exit_code)
+        if stop.leaves:
+            self.leave()
+        self.nudge()
+
+    def leave(self) -> None:
+        """Wait for nothing at the provider any more; what waits there is the next run's."""
+        self.leaving.set()
+        self.nudge()
+
+    def abort(self) -> None:
+        """Leave at once: even create calls in flight are cut, and their tasks stay in `submitting`."""
+        for shield in list(self.shields):
+            shield.cancel()
+        if self.whole is not None:
+            self.whole.cancel()
+
+    def halt_for(self, error: BatcherError, *, outcome: str = "stopped", leaves: bool = True) -> None:
+        self.halt(
+            Stop(outcome=outcome, exit_code=error.exit_code, reason=error.message, hint=error.hint, leaves=leaves)
+        )
+
+    @property
+    def quiet_window_s(self) -> float:
+        return submission.quiet_window_s(
+            setting_s=self.options.quiet_window_s,
+            largest_lag_s=self.account.lag_s,
+            loopback=self.options.is_loopback,
+        )
+
+    # ---- what was learnt ------------------------------------------------------------------------------------
+
+    def learn(self, task: Task, seconds: float) -> None:
+        if math.isfinite(seconds) and seconds >= 0:
+            self.durations.setdefault(class_of(task.request), []).append(seconds)
+
+    def save_account(self, **changes: Any) -> None:
+        self.account = replace(self.account, **changes)
+        self.store.save_account(self.account, now=self.clock.now())
+
+
+@dataclass(slots=True, kw_only=True)
+class Walking:
+    """One task under way, as the live view shows it."""
+
+    task: Task
+    status: str
+    since: float
+    look_at: float | None
+
+
+def class_of(request: Mapping[str, Any]) -> str:
+    """The class of generations that take similar times: model, mode and duration."""
+    words = (request.get("model_name", "kling-v1"), request.get("mode", "std"), f"{request.get('duration', 5)}s")
+    return " ".join(str(word) for word in words)

@@ -1,0 +1,263 @@
+"""A task's life: one coroutine that goes straight down. Resuming is entering it half-way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batcher.assets import BrokenClipError
+from batcher.errors import DiskError
+from batcher.events import EventKind
+from batcher.fetch import FetchError, FetchFault
+from batcher.generations import Generation, GenerationStatus, Look, RefusalKind, Sight
+from batcher.policy import concurrency, polling, retry
+from batcher.runner.session import class_of
+from batcher.runner.submit import fresh, inherited, look, note_unreachable, stop_for, submit
+from batcher.state.rows import unix
+from batcher.tasks import IN_FLIGHT, Status
+
+if TYPE_CHECKING:
+    from batcher.runner.session import Session
+    from batcher.tasks import Task
+
+DOWNLOAD_TRIES = 6
+"""Tries to bring one clip home in one run. After that it stays `succeeded` and the next run goes on."""
+
+WITHOUT_FILE_LOOKS = 5
+"""Looks at a finished generation that shows no file, before it is left for the next run."""
+
+ASSET_LIFE_S = 30 * 86400.0
+"""Files are cleared after 30 days (API notes, 7)."""
+
+
+async def walk(s: Session, task: Task, *, is_ours: bool) -> Task:
+    """Take a task as far as it goes now. `is_ours`: this run claimed it; else an earlier one left it so."""
+    if task.status is Status.UNCLEAR:
+        task = await _look_once(s, task)
+    if task.status is Status.SUBMITTING:
+        task = await submit(s, task, fresh(s, task) if is_ours else inherited(s, task))
+    if task.status in (Status.SUBMITTED, Status.PROCESSING) and not s.options.submit_only:
+        task = await _wait(s, task)
+    if task.status is Status.SUCCEEDED:
+        task = await _download(s, task)
+    return task
+
+
+async def _look_once(s: Session, task: Task) -> Task:
+    """An unclear task gets one free look a run. Found, it is adopted; else it stays for a person."""
+    seen = await look(s, task.external_task_id)
+    if seen.generation is None or seen.generation.external_task_id not in (None, task.external_task_id):
+        return task
+    if seen.generation.external_task_id is None and not s.account.finds_ids:
+        return task  # an answer without our id, from a gateway that may answer any
+    task = s.store.accepted(task, seen.generation, request_id=None, how="found", now=s.clock.now())
+    s.tell(EventKind.ADOPTED, task, how="found")
+    return task
+
+
+# ---- waiting for the provider -------------------------------------------------------------------------------
+
+
+async def _wait(s: Session, task: Task) -> Task:
+    """Look at the generation, at the right moments, until it ends or the run leaves."""
+    failures = 0
+    wait = _first_look(s, task)
+    while True:
+        s.show(task, task.status, next_look_s=wait)
+        if not await s.sleep(wait):
+            return task
+        seen = await _find(s, task)
+        task = _flag_overdue(s, task)
+        if seen.generation is not None:
+            failures = 0
+            task = _advance(s, task, seen.generation)
+            if task.status not in (Status.SUBMITTED, Status.PROCESSING):
+                return task
+            wait = _next_look(s, task)
+        else:
+            failures += 1
+            wait = max(_retry_after(seen), retry.backoff_s(failures, rng=s.rng))
+            if failures == 1:
+                s.tell(EventKind.WARNING, task, message=f"{task.name}: look failed, trying again: {seen.detail}")
+
+
+def _first_look(s: Session, task: Task) -> float:
+    """A task that an earlier run left is looked at at once: it may have been finished for hours."""
+    age = s.clock.now() - unix(task.submitted_at) if task.submitted_at else 0.0
+    return s.rng.random() if age > s.options.pace.cap_s else _next_look(s, task)
+
+
+def _next_look(s: Session, task: Task) -> float:
+    age = max(0.0, s.clock.now() - unix(task.submitted_at)) if task.submitted_at else 0.0
+    typical = polling.typical_s(s.durations.get(class_of(task.request), ()))
+    return polling.next_look_s(age_s=age, typical_s=typical, pace=s.options.pace, rng=s.rng)
+
+
+async def _find(s: Session, task: Task) -> Look:
+    assert task.generation_id is not None
+    s.looks[task.external_task_id] += 1
+    seen = await s.provider.find(task.generation_id)
+    if not seen.answered:
+        note_unreachable(s, seen.detail)
+    else:
+        s.unreachable_since = None
+        s.tally["answered"] += 1
+    if seen.refusal is not None and seen.refusal.kind is RefusalKind.KEY:
+        stop_for(s, seen.refusal.kind, seen.refusal.message)
+    return seen
+
+
+def _retry_after(seen: Look) -> float:
+    return (seen.refusal.retry_after_s or 0.0) if seen.refusal else 0.0
+
+
+def _flag_overdue(s: Session, task: Task) -> Task:
+    started = unix(task.submitted_at) if task.submitted_at else s.clock.now()
+    if task.overdue or s.clock.now() - started < s.options.timeout_s:
+        return task
+    task = s.store.overdue(task, now=s.clock.now())
+    s.tell(EventKind.OVERDUE, task, after_s=round(s.clock.now() - started))
+    s.nudge()
+    return task
+
+
+def _advance(s: Session, task: Task, generation: Generation) -> Task:
+    """What a look showed, into the state. A status never goes backwards."""
+    now = s.clock.now()
+    match generation.status:
+        case GenerationStatus.PROCESSING if task.status is Status.SUBMITTED:
+            task = s.store.processing(task, now=now)
+            s.tell(EventKind.PROCESSING, task)
+        case GenerationStatus.SUCCEEDED:
+            _learn(s, task, generation)
+            task = s.store.succeeded(task, generation, now=now)
+            s.tell(EventKind.SUCCEEDED, task)
+            s.nudge()
+        case GenerationStatus.FAILED:
+            task = _failed(s, task, generation)
+            s.nudge()
+        case GenerationStatus.UNKNOWN if not s.tally[f"word {generation.raw_status}"]:
+            s.tally[f"word {generation.raw_status}"] += 1
+            s.tell(
+                EventKind.WARNING,
+                task,
+                message=f"the provider uses a status no document has, {generation.raw_status!r}; looking on",
+            )
+    if task.status in IN_FLIGHT:
+        running = s.store.in_flight(s.account.scope, overdue_before=s.clock.now() - 2 * s.options.timeout_s)
+        grown = concurrency.after_full(s.limit, running=running, now=s.clock.monotonic())
+        if grown != s.limit:
+            s.limit = grown
+            s.nudge()
+    return task
+
+
+def _learn(s: Session, task: Task, generation: Generation) -> None:
+    """The provider's own times tell how long it took; ours would count how late we looked."""
+    if generation.created_at is not None and generation.updated_at is not None:
+        s.learn(task, generation.updated_at - generation.created_at)
+    elif task.submitted_at is not None:
+        s.learn(task, s.clock.now() - unix(task.submitted_at))
+
+
+def _failed(s: Session, task: Task, generation: Generation) -> Task:
+    reason = generation.message or "the provider gave no reason"
+    decision = retry.after_failure(reason, attempt=task.attempt, attempts=task.attempts_allowed, rng=s.rng)
+    kind = retry.failure_class(reason)
+    failure = (kind.value, "moderation" if kind is retry.FailureClass.CONTENT else "failed", reason)
+    task = s.store.failed(task, failure=failure, bought=True, now=s.clock.now())
+    if isinstance(decision, retry.BuyAgain):
+        task = s.store.next_attempt(
+            task,
+            namespace=s.account.namespace,
+            allowed=task.attempts_allowed,
+            wait_s=decision.seconds,
+            now=s.clock.now(),
+        )
+        s.tell(EventKind.RETRY, task, attempt=task.attempt, wait_s=round(decision.seconds, 1), reason=reason)
+    else:
+        s.tally["failed"] += 1
+        s.tell(EventKind.FAILED, task, code=failure[1], reason=reason)
+    return task
+
+
+# ---- bringing the clip home ---------------------------------------------------------------------------------
+
+
+async def _download(s: Session, task: Task) -> Task:
+    """Fetch, check and publish the clip. It is paid for: what fails here is tried again, now and in later runs."""
+    attempt = s.store.attempt(task.external_task_id)
+    url = attempt.asset_url if attempt and attempt.asset_url and "?" in attempt.asset_url else None
+    trouble, wait = "", 0.0
+    for failures in range(DOWNLOAD_TRIES):
+        if s.is_leaving or (failures and not await s.sleep(max(wait, retry.backoff_s(failures, rng=s.rng)))):
+            return task
+        wait = 0.0
+        if url is None:
+            seen = await _find(s, task)
+            url, trouble, gone = _url_of(s, task, seen)
+            if gone:
+                return _lost(s, task, trouble)
+            if url is None:
+                wait = _retry_after(seen)
+                continue
+        try:
+            return await _save(s, task, url)
+        except FetchError as exc:
+            trouble = exc.message
+            if exc.fault in (FetchFault.FORBIDDEN_URL, FetchFault.TOO_LARGE):
+                break
+            if exc.fault is FetchFault.GONE:
+                url = None
+        except BrokenClipError as exc:
+            trouble, url = str(exc), None
+        except DiskError as exc:
+            s.halt_for(exc)
+            return task
+    task = s.store.troubled(task, code="asset", message=trouble)
+    s.tell(EventKind.WARNING, task, message=f"{task.name} is finished but not here yet: {trouble}")
+    return task
+
+
+def _url_of(s: Session, task: Task, seen: Look) -> tuple[str | None, str, bool]:
+    """A fresh URL, or what is wrong, and whether the clip is gone for good."""
+    generation = seen.generation
+    if generation is not None and generation.videos:
+        return generation.videos[0].url, "", False
+    finished = unix(task.finished_at) if task.finished_at else s.clock.now()
+    is_past_life = s.clock.now() - finished > ASSET_LIFE_S
+    if generation is not None:
+        return None, "the provider shows no file for it", is_past_life
+    return None, seen.detail or "the provider does not answer", is_past_life and seen.sight is Sight.ABSENT
+
+
+async def _save(s: Session, task: Task, url: str) -> Task:
+    async with s.slots:
+        s.show(task, "downloading")
+        s.tell(EventKind.DOWNLOAD, task)
+        assets = await s.folder(task).save(
+            task, url, fetch=s.fetch, now=s.clock.now, cost_is_estimate=task.cost_is_estimate
+        )
+    task = s.store.downloaded(task, assets, now=s.clock.now())
+    video = assets[0]
+    s.tally["downloaded"] += 1
+    path = str(s.folder(task).shown(video.path))
+    s.files.append(path)
+    s.tell(
+        EventKind.DONE,
+        task,
+        path=path,
+        bytes=video.size_bytes,
+        duration_s=video.duration_s,
+        width=video.width,
+        height=video.height,
+    )
+    return task
+
+
+def _lost(s: Session, task: Task, trouble: str) -> Task:
+    """The provider has cleared the file: the one way in which a paid clip ends without one."""
+    reason = f"{trouble}; its files live 30 days and these are over"
+    task = s.store.failed(task, failure=(retry.FailureClass.ASSET, "expired", reason), bought=True, now=s.clock.now())
+    s.tally["failed"] += 1
+    s.tell(EventKind.FAILED, task, code="expired", reason=reason)
+    return task
