@@ -83,8 +83,9 @@ class ApiClient:
     """Sends the key to one origin, and to nobody else.
 
     Creates are rare and must not suffer from other requests' deadlines: each POST has a connection of its own.
-    Looks share a pool, which is taken out of service by the first request that does not end well: httpx 0.28
-    never frees the slot of a cancelled request (httpcore issue 1093).
+    Looks share a pool, for which httpx 0.28 needs two cures, as it loses the slot of a request that is cancelled
+    while it waits (httpcore issue 1093): our own limiter, so that nobody waits in the pool; and a pool in which a
+    request did not end well serves no further ones.
     """
 
     def __init__(

@@ -1,6 +1,5 @@
 """Promises of the HTTP client, kept over real sockets that misbehave."""
 
-import contextlib
 import datetime as dt
 import email.utils
 import hashlib
@@ -10,6 +9,7 @@ import ssl
 import traceback
 
 import anyio
+import anyio.lowlevel
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -226,12 +226,12 @@ class TestNotSent:
                 filler.close()
 
     async def test_a_server_that_does_not_speak_tls(self):
-        async with serve(script="garbage") as server:
+        async with serve(script="greet") as server:
             client = make_client(server.url.replace("http:", "https:"))
             async for call in get_and_post(client):
-                with pytest.raises(NotSentError):
+                with pytest.raises(NotSentError, match="SSL"):
                     await call()
-        assert not server.requests
+        assert (server.connections, server.requests) == (2, [])
 
     async def test_a_certificate_of_unknown_origin_is_refused_unless_the_user_names_it(self, monkeypatch, tmp_path):
         certificate, context = make_certificate(tmp_path)
@@ -301,6 +301,24 @@ class TestCancellation:
             assert [reply.status for reply in replies] == [200] * 5
             await client.aclose()
 
+    async def test_a_pool_in_which_a_look_was_cut_serves_no_other_look(self):
+        """One of its two connections is idle and fit, and still a new one is made."""
+        async with serve(script="wait for release") as server:
+            client = make_client(server.url)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.get, "/looks")
+                tasks.start_soon(client.get, "/looks")
+                while len(server.requests) < 2:
+                    await anyio.lowlevel.checkpoint()
+                server.release.set()
+            server.script = "stall"
+            with anyio.move_on_after(0.05):
+                await client.get("/looks")
+            server.script = "answer"
+            await client.get("/looks")
+            assert server.connections == 3
+            await client.aclose()
+
     async def test_never_more_than_ten_requests_at_once(self):
         running = []
         most = 0
@@ -309,7 +327,7 @@ class TestCancellation:
             nonlocal most
             running.append(request)
             most = max(most, len(running))
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             running.remove(request)
             return httpx.Response(200)
 

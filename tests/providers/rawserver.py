@@ -43,6 +43,8 @@ class RawServer:
             async with stream:
                 if self.script == "close before reading":
                     return
+                if self.script == "greet":
+                    await stream.send(b"220 a mail server, ready\r\n")
                 while await self._read(stream) and await self._talk(stream):
                     pass
 
@@ -77,6 +79,7 @@ class RawServer:
             case "wait for release":
                 await self.release.wait()
                 await stream.send(self.reply)
+                return True
             case "drip headers":
                 await stream.send(b"HTTP/1.1 200 OK\r\n")
                 await self._drip(stream, b"X-Drip: %d\r\n")
