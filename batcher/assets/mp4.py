@@ -56,9 +56,9 @@ def check(path: Path) -> Mp4Facts:
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        boxes = list(_walk_file(file, path.stat().st_size))
-        if not boxes or boxes[0].kind != b"ftyp":
+        if file.read(8)[4:] != b"ftyp":  # a web page, as a rule
             raise BrokenClipError("the file does not begin like an MP4")
+        boxes = list(_walk_file(file, path.stat().st_size))
         kinds = {box.kind: box for box in boxes}
         if b"moov" not in kinds:
             raise BrokenClipError("the file has no table of contents (moov)")

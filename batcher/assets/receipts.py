@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import anyio
 from anyio import to_thread
 
 from batcher.assets.disk import disk_errors, make_folder, sync_folder, write_whole
@@ -43,7 +42,6 @@ class Receipts:
         """`inline` works without threads, for virtual time."""
         self.path = path
         self._inline = inline
-        self._turn = anyio.Lock()
 
     async def append(self, external_task_id: str, content_hash: str, *, now: float | None = None) -> None:
         """Record one POST, durably, before it is sent; raise `DiskError` where that is not possible.
@@ -55,8 +53,7 @@ class Receipts:
         if self._inline:
             self._append(line)
         else:
-            async with self._turn:
-                await to_thread.run_sync(self._append, line)
+            await to_thread.run_sync(self._append, line)
 
     def _append(self, line: str) -> None:
         with disk_errors(self.path):

@@ -58,7 +58,10 @@ def threaded_fetch(
             result = await to_thread.run_sync(download.run, sink, limiter=limiter)
             if isinstance(result, Fetched):
                 return result
-            url = urljoin(url, result)
+            try:
+                url = urljoin(url, result)
+            except ValueError:
+                url = result  # no URL at all; `check_url` says so
         raise FetchError(FetchFault.NETWORK, f"{target.host} redirects more than {policy.max_hops} times")
 
     return fetch
@@ -149,7 +152,7 @@ class _Download:
                 except OSError as exc:
                     failure = exc
                 else:
-                    sock.settimeout(_STEP_S)
+                    sock.settimeout(min(_STEP_S, self._policy.idle_s))
                     return sock
         raise failure
 
