@@ -162,7 +162,7 @@ def test_a_pipe_is_coloured_only_when_asked():
 
 def test_rich_is_loaded_only_to_draw():
     """Start-up time: a run in a log never pays for the drawing library."""
-    code = "import sys; from batcher.cli.live import make_progress as make; make(sys.stderr); print('rich' in sys.modules)"
+    code = "import sys, batcher.cli.live as live; live.make_progress(sys.stderr); print('rich' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
 
