@@ -104,24 +104,38 @@ class Planning(Records):
             f"two tasks of {row['job']} want the file {row['output']}", hint="give output.name another part"
         )
 
-    def refresh(self, hashes: Mapping[str, tuple[str, int]], *, job: str, edition: str, scope: str) -> None:
+    def refresh(self, wanted: Mapping[str, tuple[str, int, str]], *, job: str, edition: str, scope: str) -> None:
         """Mark what the manifest no longer names as orphaned, and what it names (again) as wanted.
 
-        `hashes` maps content hash to (name, priority): both may change without making a new task.
+        `wanted` maps content hash to (name, priority, source): these may change without making a new task.
         """
         for row in self._rows(
-            "SELECT id, content_hash, name, priority, orphaned FROM tasks WHERE job = ? AND edition = ? AND scope = ?"
-            " AND take NOT LIKE 'r%'",
+            "SELECT id, content_hash, name, priority, source, orphaned FROM tasks"
+            " WHERE job = ? AND edition = ? AND scope = ? AND take NOT LIKE 'r%'",
             (job, edition, scope),
         ):
-            wanted = hashes.get(row["content_hash"])
-            if wanted is None:
+            now_called = wanted.get(row["content_hash"])
+            if now_called is None:
                 if not row["orphaned"]:
                     self._execute("UPDATE tasks SET orphaned = 1 WHERE id = ?", (row["id"],))
-            elif row["orphaned"] or wanted != (row["name"], row["priority"]):
+            elif row["orphaned"] or now_called != (row["name"], row["priority"], row["source"]):
                 self._execute(
-                    "UPDATE tasks SET orphaned = 0, name = ?, priority = ? WHERE id = ?", (*wanted, row["id"])
+                    "UPDATE tasks SET orphaned = 0, name = ?, priority = ?, source = ? WHERE id = ?",
+                    (*now_called, row["id"]),
                 )
+
+    def take_over(self, task: Task, *, job: str, content: str) -> None:
+        """A renamed job keeps its tasks: the ids they were bought under stay, the content is the new job's."""
+        self._execute(
+            "UPDATE tasks SET job = ?, content_hash = ?, orphaned = 0 WHERE id = ?", (job, content, task.id)
+        )
+
+    def inherit(self, task: Task, *, attempt: int, namespace: str, now: float) -> Task:
+        """A receipt says that this pending task was sent before: its state was lost or is an old backup."""
+        known_as = external_task_id(job=task.job, content=task.content_hash, namespace=namespace, attempt=attempt)
+        moved = self._move(task, Status.SUBMITTING, attempt=attempt, external_task_id=known_as)
+        self._reserve(moved, now=now, inherited=True)
+        return moved
 
     def _reserve(self, task: Task, *, now: float, inherited: bool) -> None:
         """The attempt's row: its price reserved, and the create call that may follow counted."""

@@ -32,6 +32,8 @@ class Selection:
     include: tuple[str, ...] = ()
     """Selectors: a name glob, `status:WORD` or `id:ID` (ours or the provider's). Any of them is enough."""
     exclude: tuple[str, ...] = ()
+    ids: tuple[int, ...] | None = None
+    """Only these rows."""
     orphaned: bool = False
     """Whether tasks that the manifest no longer names count."""
 
@@ -44,6 +46,9 @@ class Selection:
                 values.append(value)
         if not self.orphaned:
             terms.append("orphaned = 0")
+        if self.ids is not None:
+            terms.append("id IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(self.ids))
         if self.include:
             terms.append("(" + " OR ".join(_term(s, values) for s in self.include) + ")")
         terms.extend(f"NOT {_term(selector, values)}" for selector in self.exclude)

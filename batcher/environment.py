@@ -1,0 +1,151 @@
+"""Which provider, which account: flags, environment and `.env` made into one value. Reads, never writes.
+
+Precedence: flag, environment, `.env`, manifest, default. The key comes from the environment or a file, never from a
+flag or a manifest, and a base URL from a `.env` counts only with the key that stands in the same file: else a
+stranger's `.env` could send your key to a server of theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from batcher.errors import ConfigurationError, MissingKeyError, UsageError
+from batcher.http import clean_key, key_fingerprint, normalise_base_url
+from batcher.providers.cometapi import BASE_URL, scope_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SIMULATOR = "simulator"
+COMETAPI = "cometapi"
+PROVIDERS = (SIMULATOR, COMETAPI)
+
+SIMULATED_KEY = "sk-simulated-0000"
+"""What a run shows the built-in simulator. Opens nothing anywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One account at one provider."""
+
+    provider: str
+    scope: str
+    key: str = field(repr=False)
+    base_url: str | None
+    """None: the built-in simulator, started when it is needed."""
+
+    @property
+    def is_simulated(self) -> bool:
+        return self.provider == SIMULATOR
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether requests stay on this machine."""
+        return self.base_url is None or _is_loopback(urlsplit(self.base_url).hostname or "")
+
+    @property
+    def fingerprint(self) -> str:
+        return key_fingerprint(self.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The process's environment over a `.env` file."""
+
+    process: Mapping[str, str]
+    file: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, env_file: Path | None = None) -> Environment:
+        """This process's environment, and `.env` in the working directory or the file named.
+
+        Raises `UsageError` when a named file is not there.
+        """
+        path = env_file or Path(".env")
+        if not path.is_file():
+            if env_file is not None:
+                raise UsageError(f"--env-file {env_file}: no such file")
+            return cls(process=dict(os.environ))
+        from dotenv import dotenv_values  # noqa: PLC0415 - most runs have no .env
+
+        return cls(process=dict(os.environ), file={k: v for k, v in dotenv_values(path).items() if v is not None})
+
+    def get(self, name: str) -> str | None:
+        return self.process.get(name) or self.file.get(name) or None
+
+    def has_key(self) -> bool:
+        return bool(self.get("COMETAPI_KEY") or self.get("COMETAPI_KEY_FILE"))
+
+    def endpoint(self, provider: str) -> Endpoint:
+        """The account to use.
+
+        Raises `UsageError` for a provider nobody knows, `MissingKeyError` and `ConfigurationError` as they say.
+        """
+        if provider == SIMULATOR:
+            return Endpoint(provider=SIMULATOR, scope=SIMULATOR, key=SIMULATED_KEY, base_url=None)
+        if provider != COMETAPI:
+            raise UsageError(f"no provider is called {provider!r}", hint=f"one of {', '.join(PROVIDERS)}")
+        key, origin = self._key()
+        base_url = self.process.get("COMETAPI_BASE_URL")
+        if not base_url and origin is self.file:
+            base_url = self.file.get("COMETAPI_BASE_URL")
+        base_url = normalise_base_url(base_url or BASE_URL)
+        return Endpoint(provider=COMETAPI, scope=scope_of(base_url), key=clean_key(key), base_url=base_url)
+
+    def _key(self) -> tuple[str, Mapping[str, str]]:
+        """The key, and whether the process's environment or the file had it."""
+        for source in (self.process, self.file):
+            if source.get("COMETAPI_KEY"):
+                return source["COMETAPI_KEY"], source
+            if source.get("COMETAPI_KEY_FILE"):
+                return _read_key(Path(source["COMETAPI_KEY_FILE"])), source
+        raise MissingKeyError(
+            "provider cometapi needs an API key and there is none",
+            hint="set COMETAPI_KEY (or COMETAPI_KEY_FILE), or rehearse for nothing: --provider simulator",
+        )
+
+    def namespace(self) -> str | None:
+        """`BATCHER_NAMESPACE`, checked."""
+        text = self.get("BATCHER_NAMESPACE")
+        if text is not None and not re.fullmatch(r"[\x21-\x7e]{8,200}", text):
+            raise ConfigurationError(
+                "BATCHER_NAMESPACE must be 8 to 200 printable ASCII characters without blanks",
+                hint="make one with: python3 -c 'import secrets; print(secrets.token_hex(16))'",
+            )
+        return text
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as exc:
+        raise ConfigurationError(
+            f"COMETAPI_KEY_FILE={path} cannot be read: {exc.strerror}", hint="point it at a file with the key alone"
+        ) from exc
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(text: str) -> float:
+    """`90`, `120s`, `30m`, `1h30m`, `500ms` as seconds. Raises ValueError for anything else."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h|d))+", text):
+        raise ValueError(f"{text!r} is no duration; write 90s, 30m or 5h")
+    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text))

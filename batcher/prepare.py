@@ -1,0 +1,298 @@
+"""From a manifest and the state to what a run will do: editions, what is new, what is orphaned, what it may cost.
+
+`prepare` only reads. `commit` writes the plan down: namespace, tasks, job; after it nothing can be lost any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from batcher.catalog import price_usd
+from batcher.errors import UsageError
+from batcher.identity import content_hash, derive_namespace, external_task_id
+from batcher.state.planning import Wanted
+from batcher.state.queries import Selection
+from batcher.state.rows import Account, Job
+from batcher.tasks import IN_FLIGHT, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from batcher.assets import Folder
+    from batcher.environment import Endpoint, Environment
+    from batcher.manifest import Manifest
+    from batcher.state.queries import Queries
+    from batcher.state.store import Store
+    from batcher.tasks import Task
+
+SIMULATED = "-simulated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """One manifest, held against the state."""
+
+    manifest: Manifest
+    endpoint: Endpoint
+    edition: str
+    unfinished_edition: bool
+    """The edition is an earlier one that is finished first."""
+    wanted: tuple[Wanted, ...]
+    hashes: tuple[str, ...]
+    """The content hash of each wanted task, in the same order."""
+    known: Mapping[str, Task]
+    orphans: tuple[Task, ...]
+    """Tasks of this edition that the manifest no longer names."""
+    renamed: Mapping[str, Task]
+    """New content hash to the same request under another job's name (decisions, 7)."""
+
+    @property
+    def job(self) -> str:
+        return self.manifest.job
+
+    @property
+    def scope(self) -> str:
+        return self.endpoint.scope
+
+    @property
+    def selection(self) -> Selection:
+        return Selection(job=self.job, edition=self.edition, scope=self.scope)
+
+    def new(self) -> list[Wanted]:
+        return [w for w, h in zip(self.wanted, self.hashes, strict=True) if h not in self.known]
+
+    def by_status(self, *statuses: Status) -> list[Task]:
+        return [task for task in self.known.values() if task.status in statuses]
+
+    def to_buy(self) -> list[float | None]:
+        """The price of each task that a run would submit: the new ones and those that wait."""
+        return [w.price_usd for w in self.new()] + [t.cost_usd for t in self.by_status(Status.PENDING)]
+
+    def prices_are_estimates(self) -> bool:
+        return any(w.price_is_estimate for w in self.new()) or any(
+            t.cost_is_estimate for t in self.by_status(Status.PENDING)
+        )
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.by_status(*IN_FLIGHT, Status.SUCCEEDED))
+
+
+def folder_name(job: str, *, simulated: bool) -> str:
+    """The job's folder below the output root. Simulated and paid clips never share one."""
+    return f"{job}{SIMULATED}" if simulated else job
+
+
+def prepare(
+    manifest: Manifest, *, endpoint: Endpoint, state: Queries | None, now: datetime, edition: str | None = None
+) -> Prepared:
+    """Expand the manifest and hold it against the state; `state` is None where there is none yet.
+
+    Raises `ManifestError` with everything that is wrong. Sends nothing, writes nothing.
+    """
+    edition, unfinished = _edition(manifest, endpoint.scope, state, now=now, asked=edition)
+    folder = folder_name(manifest.job, simulated=endpoint.is_simulated)
+    wanted, hashes = [], []
+    for spec in manifest.expand(edition=edition):
+        price = price_usd(spec.request)
+        wanted.append(
+            Wanted(
+                spec=spec,
+                output=folder + spec.output.removeprefix(manifest.job),
+                price_usd=price.usd if price else None,
+                price_is_estimate=price.is_estimate if price else True,
+            )
+        )
+        hashes.append(content_hash(spec, scope=endpoint.scope))
+    known = state.known(hashes) if state else {}
+    prepared = Prepared(
+        manifest=manifest,
+        endpoint=endpoint,
+        edition=edition,
+        unfinished_edition=unfinished,
+        wanted=tuple(wanted),
+        hashes=tuple(hashes),
+        known=known,
+        orphans=_orphans(manifest.job, edition, endpoint.scope, state, set(hashes)),
+        renamed={},
+    )
+    return replace(prepared, renamed=_renamed(prepared, state))
+
+
+def _edition(
+    manifest: Manifest, scope: str, state: Queries | None, *, now: datetime, asked: str | None
+) -> tuple[str, bool]:
+    """The edition to work on: the one asked for, else the newest unfinished one, else today's."""
+    if asked is not None:
+        return asked, False
+    rendered = manifest.render_edition(now)
+    for edition, open_tasks in state.editions(job=manifest.job, scope=scope) if state and rendered else ():
+        if open_tasks and edition:
+            return edition, edition != rendered
+    return rendered, False
+
+
+def _orphans(job: str, edition: str, scope: str, state: Queries | None, hashes: set[str]) -> tuple[Task, ...]:
+    if state is None:
+        return ()
+    tasks = state.tasks(Selection(job=job, edition=edition, scope=scope, orphaned=True))
+    return tuple(t for t in tasks if t.content_hash not in hashes and not t.take.startswith("r"))
+
+
+def _renamed(prepared: Prepared, state: Queries | None) -> dict[str, Task]:
+    """New tasks that another job of this very manifest file already has: the job was renamed."""
+    if state is None or len(prepared.known) == len(prepared.hashes):
+        return {}
+    path = str(prepared.manifest.path)
+    former = [
+        j.job for j in state.jobs() if j.manifest == path and j.scope == prepared.scope and j.job != prepared.job
+    ]
+    for job in former:
+        old_hashes = {
+            content_hash(replace(wanted.spec, job=job), scope=prepared.scope): new_hash
+            for wanted, new_hash in zip(prepared.wanted, prepared.hashes, strict=True)
+            if new_hash not in prepared.known
+        }
+        if found := state.known(list(old_hashes)):
+            return {old_hashes[old]: task for old, task in found.items()}
+    return {}
+
+
+def refuse_rename(prepared: Prepared) -> None:
+    """Raise `UsageError` where a renamed job would buy again what it already has."""
+    if prepared.renamed:
+        task = next(iter(prepared.renamed.values()))
+        raise UsageError(
+            f"{len(prepared.renamed)} tasks of {prepared.job} are the same requests as those of {task.job}, which this"
+            f" manifest was called before; nothing was sent",
+            hint="add --adopt-orphans to take the old ones over, or --buy-again to pay for them once more",
+        )
+
+
+def open_account(
+    store: Store, endpoint: Endpoint, folder: Folder, environment: Environment, *, job: str, now: float
+) -> tuple[Account, list[str]]:
+    """The account's row, its namespace found or derived and stored in both places. Returns warnings with it.
+
+    The stored namespace wins over a new key or setting, so that ids never change under paid clips.
+    """
+    warnings = []
+    account = store.account(endpoint.scope, endpoint.fingerprint)
+    stored = account or store.account(endpoint.scope)
+    kept = folder.namespaces().get(endpoint.scope)
+    setting = environment.namespace()
+    if stored is not None and account is None:
+        warnings.append(f"this is a new key for {endpoint.scope}; ids go on under the namespace of the old one")
+    namespace = (stored.namespace if stored else None) or kept or setting or derive_namespace(endpoint.key)
+    if setting is not None and setting != namespace:
+        warnings.append("BATCHER_NAMESPACE differs from the stored namespace, which wins")
+    if account is None:
+        account = Account(
+            scope=endpoint.scope,
+            key_fingerprint=endpoint.fingerprint,
+            base_url=endpoint.base_url or "",
+            namespace=namespace,
+        )
+    store.save_account(account, now=now)
+    if kept != namespace:
+        folder.store_namespace(job=job, scope=endpoint.scope, namespace=namespace)
+    return account, warnings
+
+
+async def commit(
+    prepared: Prepared, store: Store, folder: Folder, account: Account, *, root: Path, now: float
+) -> list[Task]:
+    """Write the plan into the state. Returns tasks whose clips were adopted from the disk.
+
+    What a receipt or a sidecar names was submitted before, whatever this state knows (it may be new, or an old
+    backup): such tasks start in `submitting`, and their whole clips on disk are adopted at once.
+    """
+    manifest = prepared.manifest
+    used = await _used_before(prepared, store, folder, account)
+    with store.transaction():
+        store.save_job(
+            Job(
+                job=prepared.job,
+                scope=prepared.scope,
+                root=stored_root(root, store.path),
+                folder=folder_name(prepared.job, simulated=prepared.endpoint.is_simulated),
+                manifest=str(manifest.path),
+                manifest_sha256=manifest.sha256,
+                settings=settings_of(manifest),
+            ),
+            now=now,
+        )
+        for content, task in prepared.renamed.items():
+            store.take_over(task, job=prepared.job, content=content)
+        added = store.add(
+            (w for w, h in zip(prepared.wanted, prepared.hashes, strict=True) if h not in prepared.renamed),
+            scope=prepared.scope,
+            namespace=account.namespace,
+            attempts=manifest.settings.attempts,
+            used=used,
+            now=now,
+        )
+        store.refresh(
+            {
+                h: (w.spec.name, w.spec.priority, w.spec.source)
+                for w, h in zip(prepared.wanted, prepared.hashes, strict=True)
+            },
+            job=prepared.job,
+            edition=prepared.edition,
+            scope=prepared.scope,
+        )
+        inherited = [
+            store.inherit(task, attempt=used[content], namespace=account.namespace, now=now)
+            for content, task in prepared.known.items()
+            if content in used and task.status is Status.PENDING and store.attempt(task.external_task_id) is None
+        ]
+    adopted = []
+    for task in [t for t in added if t.status is Status.SUBMITTING] + inherited:
+        if assets := await folder.adopt(task):
+            adopted.append(store.adopted(task, assets, now=now))
+    return adopted
+
+
+async def _used_before(prepared: Prepared, store: Store, folder: Folder, account: Account) -> dict[str, int]:
+    """Content hash to the highest attempt that was ever sent, as far as the output folder tells.
+
+    Receipts are read at every run; sidecars too when the state knows nothing of the job.
+    """
+    has_history = bool(store.editions(job=prepared.job, scope=prepared.scope))
+    sent = set(folder.receipts.read()) if has_history else await folder.known_ids()
+    newest: dict[str, int] = {}
+    for external_id in sent:
+        stem, _, number = external_id.rpartition("-a")
+        newest[stem] = max(int(number) if number.isdecimal() else 1, newest.get(stem, 0))
+    used = {}
+    for content in prepared.hashes if newest else ():
+        first = external_task_id(job=prepared.job, content=content, namespace=account.namespace, attempt=1)
+        if number := newest.get(first.rpartition("-a")[0], 0):
+            used[content] = number
+    return used
+
+
+def stored_root(root: Path, state_path: Path) -> str:
+    """The output root as the state keeps it: relative to the state's folder where it lies below it."""
+    root, base = root.absolute(), state_path.absolute().parent
+    return root.relative_to(base).as_posix() if root.is_relative_to(base) else root.as_posix()
+
+
+def root_of(job: Job, state_path: Path) -> Path:
+    return (state_path.absolute().parent / job.root).absolute()
+
+
+def settings_of(manifest: Manifest) -> dict[str, object]:
+    """What `collect` and `retry` need of a manifest when it is not at hand."""
+    run, budget = manifest.settings, manifest.budget
+    return {
+        "concurrency": run.concurrency,
+        "timeout_s": run.timeout_s,
+        "quiet_window_s": run.quiet_window_s,
+        "max_usd": budget.max_usd,
+        "max_usd_per_day": budget.max_usd_per_day,
+        "max_tasks": budget.max_tasks,
+    }
