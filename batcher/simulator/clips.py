@@ -156,7 +156,7 @@ def _veil(prompt: str, width: int, height: int) -> Image.Image:
 
 def _wrapped(prompt: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     lines = [""]
-    for word in prompt.split():
+    for word in prompt.encode(errors="replace").decode().split():
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and font.getlength(longer) > width:
             lines.append(word)

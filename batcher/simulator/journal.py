@@ -16,30 +16,36 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         """Open or create `path`. Raises BlockingIOError where another process has it."""
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = path
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._file = open(descriptor, "r+b", buffering=0)  # noqa: SIM115, PTH123 - open as long as the journal
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            os.close(self._fd)
+            self.close()
             raise BlockingIOError(f"{path} is in use by another simulator") from error
 
     def lines(self) -> list[dict[str, Any]]:
         """Return all lines, and cut off a torn last one: the process died writing it, its reply never left."""
-        with os.fdopen(os.dup(self._fd), "rb") as file:
-            file.seek(0)
-            raw = file.read().splitlines(keepends=True)
+        raw = self._file.readall().splitlines(keepends=True)
         if raw and not raw[-1].endswith(b"\n"):
-            os.ftruncate(self._fd, sum(map(len, raw[:-1])))
-            raw.pop()
-        os.lseek(self._fd, 0, os.SEEK_END)
-        return [json.loads(line) for line in raw]
+            torn = raw.pop()
+            self._file.seek(-len(torn), os.SEEK_END)
+            self._file.truncate()
+        return [self._parse(line, number) for number, line in enumerate(raw, 1)]
+
+    def _parse(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            return dict(json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{self._path}:{number}: not a line of a simulated world") from error
 
     def append(self, line: dict[str, Any], *, durable: bool = True) -> None:
         """Write one line; `durable` waits until it would survive a power cut."""
-        os.write(self._fd, json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         if durable:
-            os.fdatasync(self._fd)
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Let the file go."""
-        os.close(self._fd)
+        self._file.close()

@@ -10,4 +10,5 @@ def luck(*question: object) -> Random:
 
     Requests arrive in any order, so one shared generator would give each run another world.
     """
-    return Random("\0".join(map(str, question)))  # noqa: S311 - a rehearsal wants luck it can repeat
+    seed = "\0".join(map(str, question)).encode(errors="backslashreplace")  # an id may hold a lone surrogate
+    return Random(seed)  # noqa: S311 - a rehearsal wants luck it can repeat

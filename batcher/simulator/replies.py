@@ -35,7 +35,7 @@ class Reply:
 
 def json_reply(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
     """Return `document` as a JSON reply."""
-    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    body = json.dumps(document, separators=(",", ":")).encode()
     return Reply(status=status, body=body, headers={"content-type": "application/json", **(headers or {})})
 
 

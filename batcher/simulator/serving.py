@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import struct
 import threading
@@ -59,13 +58,6 @@ class Running:
         self._server.should_exit = True
         self._thread.join()
         self._world.close()
-
-    def wait_for_signal(self) -> None:
-        """Serve until SIGINT or SIGTERM. Only in the main thread."""
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-        stop.wait()
 
     def __enter__(self) -> Self:
         return self

@@ -135,7 +135,7 @@ def _create(call: _Call) -> Reply:
         assert reply, f"{fault.name}: what creates nothing must answer itself"
         return reply
     verdict = call.world.create(call.account.name, body, now=call.now, fault=fault)
-    if isinstance(verdict, Generation):
+    if isinstance(verdict, Generation) and verdict.created_at == call.now:
         call.world.outbox.plan(verdict, call.request.origin)
     if fault and (instead := call.instead(fault)):
         return instead

@@ -62,7 +62,13 @@ class World:
 
         Raises BlockingIOError while another process has it, ValueError where the file is no world.
         """
-        return cls(settings, journal=Journal(path) if path else None)
+        journal = Journal(path) if path else None
+        try:
+            return cls(settings, journal=journal)
+        except ValueError:
+            if journal:
+                journal.close()
+            raise
 
     def close(self) -> None:
         """Let the file go."""
