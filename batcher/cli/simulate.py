@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -34,6 +36,13 @@ def _list_faults(context: click.Context, _: click.Parameter, wanted: bool) -> No
     for fault in FAULTS.values():
         click.echo(f"{fault.name:18} {fault.door:7} {fault.about}")
     context.exit()
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 @click.command
@@ -85,11 +94,14 @@ def simulate(
         raise click.UsageError("--certfile and --keyfile go together")
     try:
         settings = Settings(keys=frozenset(options.pop("keys")) or None, **options)
+        stop = _stop_on_signals()
         tls = (certfile, keyfile) if certfile and keyfile else None
         running = start(settings, world, host=host, port=port, tls=tls)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except OSError as error:
         raise click.ClickException(str(error)) from error
     with running:
         url = running.base_url
         click.echo(f"simulator listening on {url}  ledger: {url}/_ledger  (nothing here costs money)")
-        running.wait_for_signal()
+        stop.wait()

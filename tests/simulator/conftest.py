@@ -3,15 +3,17 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from batcher.simulator import Settings, World
-from batcher.simulator.replies import Reply
 from batcher.simulator.serving import start
 from batcher.simulator.wire import File, Request, answer, fetch
+
+if TYPE_CHECKING:
+    from batcher.simulator.replies import Reply
 
 CREATE = "/kling/v1/videos/text2video"
 NOON = 1_795_348_800.0

@@ -158,9 +158,7 @@ def test_durations_follow_the_model_and_the_time_scale(make_api):
         api = make_api(limit=1000, time_scale=changes.pop("time_scale", 1.0))
         for number in range(201):
             api.post(f"fox-{number}", **changes)
-        spans = sorted(
-            g.ends_at - g.created_at for a in api.world._accounts.values() for g in a.generations.values()
-        )
+        spans = sorted(g.ends_at - g.created_at for a in api.world._accounts.values() for g in a.generations.values())
         return spans[100]
 
     slow = median(model_name="kling-v1-6")
@@ -252,7 +250,8 @@ from batcher.simulator import World
 from batcher.simulator.wire import Request, answer
 world = World.open(pathlib.Path({str(path)!r}))
 body = json.dumps({{"prompt": "a fox", "external_task_id": "fox-1"}}).encode()
-answer(world, Request(method="POST", path="/v1/videos/text2video", headers={{"authorization": "Bearer k"}}, body=body), now={NOON})
+headers = {{"authorization": "Bearer k"}}
+answer(world, Request(method="POST", path="/v1/videos/text2video", headers=headers, body=body), now={NOON})
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
