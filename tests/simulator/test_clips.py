@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import av
 import pytest
@@ -54,3 +56,23 @@ def test_the_bundled_clip_can_be_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(clips, "SAMPLE", tmp_path / "sample.mp4")
     clips.write_sample()
     assert opened(clips.SAMPLE.read_bytes())[:3] == opened(clips.sample())[:3]
+
+
+def test_without_av_and_pillow_the_bundled_clip_is_served():
+    script = """
+import sys
+sys.modules["av"] = sys.modules["PIL"] = None
+import httpx
+from batcher.simulator import Settings, clips
+from batcher.simulator.serving import start
+with start(Settings(time_scale=1e-6)) as running:
+    client = httpx.Client(base_url=running.base_url, headers={"authorization": "Bearer k"})
+    api = "/kling/v1/videos/text2video"
+    client.post(api, json={"prompt": "a", "external_task_id": "x"})
+    while (task := client.get(f"{api}/x").json()["data"])["task_status"] != "succeed":
+        pass
+    clip = httpx.get(task["task_result"]["videos"][0]["url"]).content
+    print(clips.CAN_RENDER, clip == clips.sample())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False True\n"
