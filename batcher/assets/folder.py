@@ -61,9 +61,7 @@ class Folder:
         path = (self.root / relative).absolute()
         return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
-    async def save(
-        self, task: Task, url: str, *, fetch: Fetch, now: Callable[[], float], cost_is_estimate: bool = True
-    ) -> tuple[Asset, ...]:
+    async def save(self, task: Task, url: str, *, fetch: Fetch, now: Callable[[], float]) -> tuple[Asset, ...]:
         """Fetch the task's clip, check it, publish it with its sidecar and, with `media` installed, a poster.
 
         When this returns all of it is on disk to stay; until then nothing has the clip's final name. The name is
@@ -84,7 +82,7 @@ class Folder:
                 part = disk.open_part(final)
                 fetched = await fetch(url, part.sink)
                 at = timestamp(now())
-                finish = partial(self._finish, task, part, fetched, at=at, cost_is_estimate=cost_is_estimate)
+                finish = partial(self._finish, task, part, fetched, at=at)
                 return await self._run(finish)
         finally:
             if part:
@@ -118,9 +116,7 @@ class Folder:
         for start in range(0, len(digest) - 5, 6):
             yield Place(stem.with_name(f"{stem.name}-{digest[start : start + 6]}"))
 
-    def _finish(
-        self, task: Task, part: disk.Part, fetched: Fetched, *, at: str, cost_is_estimate: bool
-    ) -> tuple[Asset, ...]:
+    def _finish(self, task: Task, part: disk.Part, fetched: Fetched, *, at: str) -> tuple[Asset, ...]:
         part.sink.flush()
         facts, poster = _look_into(part.path, is_length_proven=fetched.is_length_proven)
         part.sync()  # before any name is given: a name must never outlive its bytes
@@ -137,7 +133,7 @@ class Folder:
         )
         for place in self._places(task):
             video = replace(video, path=self._relative(place.video))
-            note = sidecar.render(task, video, cost_is_estimate=cost_is_estimate, version=batcher.__version__)
+            note = sidecar.render(task, video, version=batcher.__version__)
             if place.publish(part, owner=task.external_task_id, sha256=video.sha256, note=note, picture=poster):
                 return (video, *self._companions(place, video))
         raise DiskError(f"{task.output}: this name and all its variants are taken", hint="move those files away")

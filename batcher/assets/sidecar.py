@@ -32,7 +32,7 @@ class Claim:
     downloaded_at: str = ""
 
 
-def render(task: Task, video: Asset, *, cost_is_estimate: bool, version: str) -> bytes:
+def render(task: Task, video: Asset, *, version: str) -> bytes:
     """The sidecar of `video`: the same bytes for the same facts, keys in the order of interest."""
     content = {
         "name": task.name,
@@ -49,7 +49,7 @@ def render(task: Task, video: Asset, *, cost_is_estimate: bool, version: str) ->
         "content_hash": task.content_hash,
         "attempt": task.attempt,
         "cost_usd": task.cost_usd,
-        "cost_is_estimate": cost_is_estimate,
+        "cost_is_estimate": task.cost_is_estimate,
         "file": video.path.rpartition("/")[2],
         "bytes": video.size_bytes,
         "sha256": video.sha256,

@@ -234,9 +234,7 @@ async def _save(s: Session, task: Task, url: str) -> Task:
     async with s.slots:
         s.show(task, "downloading")
         s.tell(EventKind.DOWNLOAD, task)
-        assets = await s.folder(task).save(
-            task, url, fetch=s.fetch, now=s.clock.now, cost_is_estimate=task.cost_is_estimate
-        )
+        assets = await s.folder(task).save(task, url, fetch=s.fetch, now=s.clock.now)
     task = s.store.downloaded(task, assets, now=s.clock.now())
     video = assets[0]
     s.tally["downloaded"] += 1

@@ -28,6 +28,8 @@ class Route:
     says: bytes
     stalls: bool = False
     """Says no more, but does not hang up either."""
+    repeats: bool = False
+    """Says the same until the client hangs up."""
 
 
 class Cdn(socketserver.ThreadingTCPServer):
@@ -44,8 +46,8 @@ class Cdn(socketserver.ThreadingTCPServer):
         """A client hung up on a stalled answer."""
         self.tls = tls
 
-    def add(self, path: str, says: bytes, *, stalls: bool = False) -> str:
-        self.routes[path] = Route(says, stalls)
+    def add(self, path: str, says: bytes, *, stalls: bool = False, repeats: bool = False) -> str:
+        self.routes[path] = Route(says, stalls, repeats)
         return self.url(path)
 
     def url(self, path: str, *, host: str = "127.0.0.1") -> str:
@@ -80,6 +82,8 @@ class _Conversation(socketserver.StreamRequestHandler):
         self.server.requests.append(head.decode())
         route = self.server.routes[head.split(b" ")[1].partition(b"?")[0].decode()]
         sock.sendall(route.says)
+        while route.repeats:
+            sock.sendall(route.says)
         if route.stalls:
             self.server.stalled.set()
             with contextlib.suppress(OSError):
