@@ -6,7 +6,7 @@ said here but in `batcher.catalog`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model, model_validator
 from pydantic.json_schema import GenerateJsonSchema
@@ -130,6 +130,10 @@ def _passed_through(values: Any) -> Any:
     return values
 
 
+RESERVED = frozenset({"job", "edition", "take", "axes", "today", "week", "month"})
+"""Names that templates get from batcher; axes, columns and `vars` cannot have them."""
+
+
 class Settings(Parameters):
     """Parameters, and under `params` what a newer API takes and this version does not know."""
 
@@ -137,22 +141,31 @@ class Settings(Parameters):
     """Fields passed to the API untouched and unchecked."""
 
 
-class _AxesBase(Strict):
+class AxesBase(Strict):
+    """Lists of values under names of yours."""
+
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[list[Text], Field(min_length=1)]] = Field(init=False)
 
 
-_AXES: dict[str, Any] = {
-    name: (Annotated[list[field.annotation], Field(min_length=1)] | None, Field(None, description=field.description))  # type: ignore[name-defined]  # a type known at run time only
-    for name, field in Parameters.model_fields.items()
-}
+if TYPE_CHECKING:
 
-Axes: type[_AxesBase] = create_model(
-    "Axes",
-    __base__=_AxesBase,
-    __doc__="Lists of values by name. Names the API knows are parameters, others are variables.",
-    **_AXES,
-)
+    class Axes(AxesBase):
+        """As below; a type checker cannot see through `create_model`."""
+
+else:
+    Axes = create_model(
+        "Axes",
+        __base__=AxesBase,
+        __doc__="Lists of values by name. Names the API knows are parameters, others are variables.",
+        **{
+            name: (
+                Annotated[list[field.annotation], Field(min_length=1)] | None,
+                Field(None, description=field.description),
+            )
+            for name, field in Parameters.model_fields.items()
+        },
+    )
 
 
 class Combination(Parameters):
@@ -162,7 +175,7 @@ class Combination(Parameters):
     __pydantic_extra__: dict[str, Text] = Field(init=False)
 
 
-class Matrix(Axes):  # type: ignore[valid-type, misc]  # made by create_model
+class Matrix(Axes):
     """Every combination of the axes, by the rules of GitHub Actions: exclude first, then include."""
 
     exclude: list[Combination] = Field(default_factory=list)
@@ -171,26 +184,28 @@ class Matrix(Axes):  # type: ignore[valid-type, misc]  # made by create_model
     """Added to each combination whose axes it does not change; else a combination of its own."""
 
 
-class _Prompts(Settings):
+class PromptFields(Settings):
+    """What a prompt entry, a file entry and a row have in common."""
+
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Text] = Field(init=False)
 
     id: Template | None = None
     """Names the clips, as a template; made from the words of the prompt where it is missing."""
-    zip: Axes | None = None  # type: ignore[valid-type]  # made by create_model
+    zip: Axes | None = None
     """Axes walked together, here only."""
     priority: int = 0
     """Higher goes first."""
 
 
-class PromptEntry(_Prompts):
+class PromptEntry(PromptFields):
     """One prompt with its own parameters. Any other key is a variable for its templates."""
 
     prompt: Template
     """What is to be seen, at most 500 characters. A template."""
 
 
-class FileEntry(_Prompts):
+class FileEntry(PromptFields):
     """Prompts from a file: one a row (.csv, .jsonl), one a line (.txt), or one a file (a glob of .txt)."""
 
     file: Template
@@ -266,7 +281,7 @@ class Budget(Strict):
     max_usd_per_day: Annotated[float, Field(gt=0)] | None = None
     """For the account, by UTC day."""
     max_tasks: Annotated[int, Field(ge=1)] | None = None
-    """More tasks than this are refused before anything is sent."""
+    """At most so many clips for this job and edition."""
 
 
 class Notify(Strict):
@@ -306,7 +321,7 @@ class ManifestFile(Strict):
     """What to make: text, a mapping with `prompt`, or a mapping with `file`."""
     matrix: Matrix = Matrix()
     """Axes multiplied with each other and with every prompt."""
-    zip: Axes | None = None  # type: ignore[valid-type]  # made by create_model
+    zip: Axes | None = None
     """Axes of equal length walked together, multiplied with the rest."""
     takes: Annotated[int, Field(ge=1, le=100)] = 1
     """The same request rendered so many times."""

@@ -82,7 +82,7 @@ def parse(text: str) -> Template:
         parts.append(text[position : opening.start()])
         slot = _SLOT.match(text, opening.start())
         if slot is None:
-            fragment = text[opening.start() : opening.start() + 40].split("}}")[0]
+            fragment = text[opening.start() : opening.start() + 40].split("}}", maxsplit=1)[0]
             raise TemplateError(
                 "E208",
                 f"{fragment!r} is not a variable",

@@ -8,7 +8,7 @@ here iteratively, with a limit on everything, and what is not plain data is refu
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -65,6 +65,13 @@ class Node:
                 done[id(self)] = [node.plain(done) for node in self.value]
         return done[id(self)]
 
+    def at(self, path: Sequence[str | int]) -> Node:
+        """The node at a path that is there."""
+        node = self
+        for step in path:
+            node = node.value[step]
+        return node
+
     def span_of(self, path: Sequence[str | int], *, key: bool = False) -> Span:
         """Where the value at `path` stands, or its key; the nearest thing around it where there is no such value."""
         node, span = self, self.span
@@ -89,6 +96,23 @@ class Document:
     def place(self, path: Sequence[str | int], *, key: bool = False) -> Place:
         """The place of the value (or the key) at `path`."""
         return _place(self.file, self.lines, self.root.span_of(path, key=key))
+
+    def has(self, path: Sequence[str | int]) -> bool:
+        """Whether there is a value at `path`."""
+        try:
+            self.root.at(path)
+        except (KeyError, IndexError, TypeError):
+            return False
+        return True
+
+    def within(self, place: Place, fragment: str) -> Place:
+        """The place of a piece of the text that begins at `place`, where it can be found on its lines."""
+        lines = self.lines[place.line - 1 : place.line + 200] if place.file == self.file else [place.excerpt]
+        for n, line in enumerate(lines):
+            column = line.find(fragment, 0 if n else place.column - 1)
+            if column >= 0:
+                return replace(place, line=place.line + n, column=column + 1, width=len(fragment), excerpt=line)
+        return place
 
 
 def parse(text: str, *, file: str, problems: Problems) -> Document | None:

@@ -1,0 +1,343 @@
+"""Prompts x matrix x zip x takes -> tasks, in that order; then overrides, then templates. A stream.
+
+Everything is checked here that needs a whole task: lengths, the rules of its model, names, and that no request is
+there twice. Problems are collected while tasks are yielded; a caller buys nothing before the stream has ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batcher import catalog
+from batcher.identity import content_hash
+from batcher.manifest.axes import Change, Walk, axes_text, changes, varying, walks
+from batcher.manifest.explain import nearest, spelt
+from batcher.manifest.names import id_from_words, same_key
+from batcher.manifest.naming import Naming
+from batcher.manifest.problems import Place
+from batcher.manifest.prompts import Prompt, PromptReader, names_in, settings_of
+from batcher.manifest.schema import PARAMETERS, RESERVED
+from batcher.manifest.templates import Template, TemplateError, parse
+from batcher.manifest.values import as_text
+from batcher.tasks import TaskSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from batcher.manifest.files import Sources
+    from batcher.manifest.problems import Problems
+    from batcher.manifest.schema import ManifestFile
+    from batcher.manifest.yaml import Document
+
+MAX_TASKS = 1_000_000
+_PARAMETERS = frozenset(PARAMETERS)
+_NOT_FOR_VARIABLES = RESERVED | {"id", "prompt"}
+_BUILT_IN = _NOT_FOR_VARIABLES | _PARAMETERS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What is known of a job before its prompts are read."""
+
+    job: str
+    edition: str
+    variables: Mapping[str, str]
+    """`vars`, with what the command line replaces."""
+    prompt_limit: int
+    negative_prompt_limit: int
+
+
+class _Skip(Exception):  # noqa: N818  # no error: the problem is noted, and this task is not made
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """A prompt, read: what all its tasks share."""
+
+    prompt: Prompt
+    text: Template
+    used: frozenset[str]
+    """The variables its templates use."""
+    context: Mapping[str, str]
+    place: Place
+    source: str
+
+
+@dataclass(slots=True, kw_only=True)
+class _Draft:
+    """One task while layer after layer is put on it."""
+
+    ready: _Ready
+    walk: Walk
+    context: dict[str, str]
+    """What templates and `when` see."""
+    settings: dict[str, Any]
+    passed: dict[str, Any]
+    priority: int
+    changed_by: list[Change]
+
+
+class Expansion:
+    """One manifest on its way to tasks."""
+
+    def __init__(
+        self, manifest: ManifestFile, document: Document, sources: Sources, *, settled: Settled, problems: Problems
+    ) -> None:
+        self._manifest, self._document, self._problems = manifest, document, problems
+        self._settled = settled
+        self._reader = PromptReader(manifest, document, sources, problems)
+        self._naming = Naming(manifest, document, edition=settled.edition, problems=problems)
+        self._defaults = settings_of(manifest.defaults)
+        self._changes = changes(manifest)
+        self._matched: set[int] = set()
+        self._walks = walks(manifest, document, problems)
+        self._axes = {name: walk[name] for walk in reversed(self._walks) for name in walk}
+        self._used = self._naming.names.union(*(change.when for change in self._changes))
+        self._used |= names_in(str(self._defaults.get("negative_prompt", "")))
+        self._ids: dict[str, str] = {}
+        self._contents: dict[bytes, str] = {}
+        self._idle: dict[Place, str] = {}
+        self._count = 0
+
+    def tasks(self, *, skip: frozenset[int] = frozenset()) -> Iterator[TaskSpec]:
+        """Every task that can be made, without the entries in `skip`. The problems are complete when it ends."""
+        self._check_variables()
+        several = varying(self._walks)
+        for prompt in self._reader.prompts(skip=skip, used=self._used):
+            try:
+                yield from self._of_prompt(prompt, [*several, *varying(prompt.walks)])
+            except _Skip:
+                continue
+            if self._count > MAX_TASKS:
+                where = self._document.place(("prompts",), key=True)
+                self._problems.add("E110", where, f"more than {MAX_TASKS:,} tasks", hint="split the manifest")
+                return
+        self._check_unused()
+
+    def _of_prompt(self, prompt: Prompt, several: Sequence[str]) -> Iterator[TaskSpec]:
+        ready = self._ready(prompt)
+        for walk in self._walks:
+            for own in prompt.walks:
+                whole = {**walk, **own} if own else walk
+                axes = axes_text(whole, several)
+                for take in range(1, self._manifest.takes + 1):
+                    self._count += 1
+                    try:
+                        yield self._task(self._draft(ready, whole, axes=axes, take=take), several)
+                    except _Skip:
+                        continue
+
+    def _ready(self, prompt: Prompt) -> _Ready:
+        for name in self._axes.keys() & (prompt.settings.keys() | prompt.variables.keys() | prompt.walks[0].keys()):
+            message = f"{name!r} is an axis of the whole manifest too"
+            hint = "set it for one prompt under `overrides`" if name in PARAMETERS else "rename one of them"
+            self._problems.add("E214", prompt.place(name), message, path=_path(prompt, name), hint=hint)
+            raise _Skip
+        text = self._parsed(prompt.text, prompt.place(prompt.text_key), _path(prompt, prompt.text_key))
+        settled = self._settled
+        own = {**settled.variables, **prompt.variables}
+        used = text.names.union(*map(names_in, (prompt.id or "", str(prompt.settings.get("negative_prompt", "")))))
+        self._used |= used
+        place = prompt.place("")
+        context = {**catalog.DEFAULTS, **own, "job": settled.job, "edition": settled.edition}
+        context["id"] = self._id(prompt, text, {**own, "job": settled.job, "edition": settled.edition})
+        return _Ready(prompt=prompt, text=text, used=used, context=context, place=place, source=str(place))
+
+    def _draft(self, ready: _Ready, walk: Walk, *, axes: str, take: int) -> _Draft:
+        draft = _Draft(
+            ready=ready,
+            walk=walk,
+            context={**ready.context, "axes": axes, "take": str(take)},
+            settings={**self._defaults, **ready.prompt.settings},
+            passed={**(self._manifest.defaults.params or {}), **ready.prompt.passed},
+            priority=ready.prompt.priority,
+            changed_by=[],
+        )
+        for name, placed in walk.items():
+            if name in _PARAMETERS:
+                draft.settings[name] = placed.value
+            else:
+                draft.context[name] = placed.value
+        _let_templates_see(draft.settings, draft.context)
+        for change in self._changes:
+            if change.matches(draft.context):
+                draft.settings.update(change.settings)
+                draft.passed.update(change.passed)
+                draft.priority = draft.priority if change.priority is None else change.priority
+                draft.changed_by.append(change)
+                self._matched.add(change.index)
+                _let_templates_see(change.settings, draft.context)
+        return draft
+
+    def _task(self, draft: _Draft, several: Sequence[str]) -> TaskSpec:
+        ready, context = draft.ready, draft.context
+        request = self._request(draft)
+        for finding in catalog.findings(request):
+            place, path = self._origin(draft, finding.field)
+            self._problems.add(finding.code, place, finding.message, path=path, hint=finding.hint)
+        output = self._naming.output(context)
+        if output is None:
+            raise _Skip
+        filled = (*ready.used, *self._naming.names, *draft.walk)
+        spec = TaskSpec(
+            job=self._settled.job,
+            name=output.rpartition("/")[2],
+            edition=self._settled.edition,
+            take=context["take"],
+            request=request,
+            source=ready.source,
+            priority=draft.priority,
+            output=output,
+            variables={name: context[name] for name in filled if name in context and name not in _BUILT_IN},
+        )
+        self._check_new(spec, draft, several)
+        return spec
+
+    def _request(self, draft: _Draft) -> dict[str, Any]:
+        prompt, settled = draft.ready.prompt, self._settled
+        place, path = prompt.place("prompt"), _path(prompt, "prompt")
+        text = self._rendered(draft.ready.text, draft.context, prompt.place(prompt.text_key), path).strip()
+        if not text:
+            self._problems.add("E211", place, "the prompt is empty", path=path, hint="say what is to be seen")
+        elif len(text) > settled.prompt_limit:
+            message = f"the prompt has {len(text)} characters, {settled.prompt_limit} are taken"
+            hint = "shorten it; `run: {prompt_limit: 2500}` is for gateways that take more"
+            self._problems.add("E211", place, message, path=path, hint=hint)
+        settings = {name: value for name, value in draft.settings.items() if value is not None}
+        if "negative_prompt" in settings:
+            settings["negative_prompt"] = negative = self._part(draft, "negative_prompt", settings["negative_prompt"])
+            if len(negative) > settled.negative_prompt_limit:
+                place, path = self._origin(draft, "negative_prompt")
+                message = (
+                    f"the negative prompt has {len(negative)} characters, {settled.negative_prompt_limit} are taken"
+                )
+                self._problems.add("E212", place, message, path=path, hint="shorten it")
+        if "multi_prompt" in settings:
+            settings["multi_prompt"] = [
+                {**shot, "prompt": self._part(draft, "multi_prompt", shot["prompt"])}
+                for shot in settings["multi_prompt"]
+            ]
+        return {"prompt": text, **settings, **draft.passed}
+
+    def _part(self, draft: _Draft, field: str, text: str) -> str:
+        """A text beside the prompt that is a template too."""
+        if "{" not in text:
+            return text
+        place, path = self._origin(draft, field)
+        return self._rendered(self._parsed(text, place, path), draft.context, place, path)
+
+    def _id(self, prompt: Prompt, text: Template, context: Mapping[str, str]) -> str:
+        if prompt.id is None:
+            return id_from_words(text.sketch(context))
+        place, path = prompt.place("id"), _path(prompt, "id")
+        rendered = self._rendered(self._parsed(prompt.id, place, path), context, place, path)
+        if not rendered.strip():
+            self._problems.add("E105", place, "the id is empty", path=path, hint="give it a name")
+            raise _Skip
+        key = same_key(rendered)
+        if key in self._ids:
+            message = f"the id {rendered!r} is given twice; first at {self._ids[key]}"
+            self._problems.add("E205", place, message, path=path, hint="rename one of them")
+            raise _Skip
+        self._ids[key] = str(place)
+        return rendered
+
+    def _check_new(self, spec: TaskSpec, draft: _Draft, several: Sequence[str]) -> None:
+        """No other task asks for the same: one clip would be paid twice. No other has its name."""
+        ready = draft.ready
+        content = bytes.fromhex(content_hash(spec, scope=""))
+        if content in self._contents:
+            first = self._contents[content]
+            idle = [name for name in several if name not in ready.used | _PARAMETERS]
+            if idle and first == spec.source:
+                self._idle.setdefault(ready.place, idle[0])
+            else:
+                message, hint = f"the same request as at {first}", "remove one; for more clips of one, use `takes`"
+                self._problems.add("E206", ready.place, message, path=ready.prompt.path, hint=hint)
+            raise _Skip
+        self._contents[content] = spec.source
+        if clash := self._naming.claim(spec, at=spec.source, axes=several):
+            hint = "give it another id, or name it by all that differs: {{ id }}{{ axes }}-t{{ take }}"
+            self._problems.add("E207", ready.place, clash, path=ready.prompt.path, hint=hint)
+            raise _Skip
+
+    def _check_variables(self) -> None:
+        """Names of batcher's own, and of the API's, are not for variables."""
+        for where, taken in (("vars", _BUILT_IN), ("matrix", _NOT_FOR_VARIABLES), ("zip", _NOT_FOR_VARIABLES)):
+            for name in sorted(name for name in taken if self._document.has((where, name))):
+                place = self._document.place((where, name), key=True)
+                message = f"{name!r} is no name for a variable: it has a meaning already"
+                self._problems.add("E214", place, message, path=f"{where}.{name}", hint="rename it")
+
+    def _check_unused(self) -> None:
+        """What was written for nothing: variables, axes, overrides."""
+        idle = {name for name in self._axes if name not in self._used | _PARAMETERS}
+        for name in sorted(idle):
+            message = f"no template uses the axis {name!r}, and the API has no such field"
+            hint = nearest(name, sorted(_PARAMETERS)).replace("keys here", "fields") + f"; or write {{{{ {name} }}}}"
+            self._problems.add("E215", self._axes[name].place(), message, path=name, hint=hint)
+        for place, name in self._idle.items():
+            if name not in idle:
+                message = f"this prompt does not use {{{{ {name} }}}}: each value of it makes the same request again"
+                self._problems.add(
+                    "E206", place, message, hint="use it here, or move the axis into other prompts' `zip`"
+                )
+        for name in self._settled.variables.keys() - self._used:
+            if self._document.has(("vars", name)):
+                place = self._document.place(("vars", name), key=True)
+                self._problems.add("W404", place, "no template uses it", path=f"vars.{name}", hint="remove it")
+            else:
+                hint = nearest(name, sorted(self._used - _BUILT_IN)).replace("keys", "variables")
+                place = Place(file=self._document.file)
+                self._problems.add("E102", place, "no template uses it", path=f"--var {name}", hint=hint)
+        for change in self._changes:
+            if change.index not in self._matched:
+                place = self._document.place(("overrides", change.index, "when"), key=True)
+                self._problems.add("W403", place, "no task has these values", path=f"overrides[{change.index}].when",
+                                   hint="correct it, or remove the override")  # fmt: skip
+
+    def _origin(self, draft: _Draft, field: str) -> tuple[Place, str]:
+        """Where a task has a field from, and the path of that: the last layer that sets it."""
+        prompt = draft.ready.prompt
+        for change in reversed(draft.changed_by):
+            if field in change.settings:
+                path = ("overrides", change.index, "set", field)
+                return self._document.place(path), spelt(path)
+        if field in draft.walk:
+            return draft.walk[field].place(), field
+        if field not in prompt.settings and field in self._defaults:
+            return self._document.place(("defaults", field)), f"defaults.{field}"
+        return prompt.place(field), _path(prompt, field)
+
+    def _parsed(self, text: str, place: Place, path: str) -> Template:
+        try:
+            return parse(text)
+        except TemplateError as error:
+            self._note(error, place, path)
+            raise _Skip from None
+
+    def _rendered(self, template: Template, context: Mapping[str, str], place: Place, path: str) -> str:
+        try:
+            return template.render(context)
+        except TemplateError as error:
+            self._note(error, place, path)
+            raise _Skip from None
+
+    def _note(self, error: TemplateError, place: Place, path: str) -> None:
+        hint = error.hint
+        if error.code == "E209" and any(name in error.fragment for name in ("today", "week", "month")):
+            hint = 'a date belongs into `edition: "{{ today }}"`; here write {{ edition }}'
+        self._problems.add(
+            error.code, self._document.within(place, error.fragment), error.message, path=path, hint=hint
+        )
+
+
+def _path(prompt: Prompt, key: str) -> str:
+    return f"{prompt.path}.{key}" if prompt.path else key
+
+
+def _let_templates_see(settings: Mapping[str, Any], context: dict[str, str]) -> None:
+    for name, value in settings.items():
+        context[name] = catalog.DEFAULTS.get(name, "") if value is None else as_text(value)

@@ -1,0 +1,115 @@
+"""The files a manifest may name: confined to its folder, capped in size, UTF-8 only. The manifest's only I/O."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batcher.manifest.problems import Place, Problems
+from batcher.manifest.rows import Row, read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_FILES = 10_000
+SUFFIXES = (".txt", ".csv", ".jsonl")
+
+
+def read_bytes(path: Path, *, file: str, at: Place, max_bytes: int, problems: Problems) -> bytes | None:
+    """The content of a regular file. What is wrong is said at `at`, of `file`: the path as people know it."""
+    try:
+        # Not blocking: to open a pipe that nobody writes to would hang.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                problems.add("E100", at, f"{file} is not a regular file", hint="name a file")
+                return None
+            data = stream.read(max_bytes + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        problems.add("E100", at, f"{file}: {reason}", hint="check the path")
+        return None
+    if len(data) > max_bytes:
+        hint = "split it, or move prompts into .jsonl files"
+        problems.add("E100", at, f"{file} is larger than {max_bytes / 2**20:.3g} MB", hint=hint)
+        return None
+    return data
+
+
+def decode(data: bytes, *, file: str, problems: Problems) -> str | None:
+    """UTF-8 text, with or without a byte order mark."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:2]:
+        problems.add("E108", Place(file=file), "the file is UTF-16", hint="save it as UTF-8")
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8", "replace").removeprefix("\ufeff")
+        line = before.count("\n") + 1
+        excerpt = data.split(b"\n")[line - 1].decode("utf-8", "replace").rstrip("\r")
+        place = Place(file=file, line=line, column=len(before.rpartition("\n")[2]) + 1, excerpt=excerpt)
+        message = f"the byte 0x{data[error.start]:02X} is not UTF-8 (is it Latin-1?)"
+        problems.add("E108", place, message, hint="save the file as UTF-8")
+        return None
+
+
+class Sources:
+    """The files of prompts beside one manifest."""
+
+    def __init__(self, manifest: Path, *, allow_outside: bool, max_bytes: int, problems: Problems) -> None:
+        self._shown = manifest.parent
+        self._folder = manifest.parent.resolve()
+        self._allow_outside, self._max_bytes, self._problems = allow_outside, max_bytes, problems
+
+    def rows(self, pattern: str, at: Place) -> Iterator[Row]:
+        """The rows of every file that `pattern` names; `at` is where the manifest names them."""
+        whole = not (self._shown / pattern).is_file()
+        for path in self._find(pattern, at):
+            file, real = str(path), path.resolve()
+            if real.suffix.lower() not in SUFFIXES or path.suffix.lower() != real.suffix.lower():
+                hint = "write one prompt a line in .txt, or a table in .csv or .jsonl"
+                self._problems.add("E103", at, f"{file} is not a {', '.join(SUFFIXES)} file", hint=hint)
+                continue
+            data = read_bytes(real, file=file, at=at, max_bytes=self._max_bytes, problems=self._problems)
+            text = None if data is None else decode(data, file=file, problems=self._problems)
+            if text is not None:
+                yield from read_rows(text, file=file, whole=whole, problems=self._problems)
+
+    def _find(self, pattern: str, at: Place) -> list[Path]:
+        """The paths, as people know them, sorted; those that leave the folder are problems."""
+        if "\0" in pattern:
+            self._problems.add("E201", at, "a NUL character in a path", hint="remove it")
+            return []
+        if not self._allow_outside and (Path(pattern).is_absolute() or ".." in Path(pattern).parts):
+            self._outside(pattern, at)
+            return []
+        exact = self._shown / pattern
+        if exact.exists():
+            found = [exact]
+        else:
+            anchor = Path(exact.anchor) if Path(pattern).is_absolute() else self._shown
+            try:
+                found = sorted(path for path in anchor.glob(pattern.removeprefix(exact.anchor)) if path.is_file())
+            except (ValueError, OSError, NotImplementedError) as error:
+                self._problems.add("E201", at, f"{pattern!r} is not a pattern: {error}", hint="write scenes/*.txt")
+                return []
+        if not found:
+            what = "no file matches" if any(c in pattern for c in "*?[") else "there is no file"
+            hint = f"paths are relative to {self._shown}/"
+            self._problems.add("E201", at, f"{what} {pattern}", hint=hint)
+        if len(found) > MAX_FILES:
+            self._problems.add("E110", at, f"more than {MAX_FILES:,} files", hint="put the prompts into one .jsonl")
+            return []
+        if self._allow_outside:
+            return found
+        for path in found:
+            if not path.resolve().is_relative_to(self._folder):
+                self._outside(str(path), at)
+        return [path for path in found if path.resolve().is_relative_to(self._folder)]
+
+    def _outside(self, path: str, at: Place) -> None:
+        hint = "move the file beside the manifest, or allow it with --allow-outside"
+        self._problems.add("E202", at, f"{path} is outside the manifest's folder", hint=hint)

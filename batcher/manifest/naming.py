@@ -1,0 +1,76 @@
+"""What a task's clip is called and where it goes: always below the job's folder, never two in one place. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batcher.manifest.names import file_part, same_key
+from batcher.manifest.templates import Template, TemplateError, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from batcher.manifest.problems import Problems
+    from batcher.manifest.schema import ManifestFile
+    from batcher.manifest.yaml import Document
+    from batcher.tasks import TaskSpec
+
+DEFAULT = "{{ job }}/{{ id }}{{ axes }}-t{{ take }}"
+DEFAULT_WITH_EDITION = "{{ job }}/{{ edition }}/{{ id }}{{ axes }}-t{{ take }}"
+
+
+class Naming:
+    """The names of one job's tasks."""
+
+    def __init__(self, manifest: ManifestFile, document: Document, *, edition: str, problems: Problems) -> None:
+        self._problems = problems
+        self._place = document.place(("output", "name"))
+        default = DEFAULT_WITH_EDITION if edition else DEFAULT
+        self._given = manifest.output.name
+        self._taken: dict[str, str] = {}
+        self._template = self._parsed(self._given or default) or parse(default)
+        if self._given and edition and "edition" not in self.names:
+            self._say("W405", "two editions' clips differ by a number only", "put {{ edition }} into the name")
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The variables that names are made from."""
+        return self._template.names
+
+    def output(self, context: Mapping[str, str]) -> str | None:
+        """The path of a task's files, relative to the output root and without extension; None where it has none.
+
+        Its first part is the job. A slash in the template makes folders, one in a value does not.
+        """
+        flat = {k: v.replace("/", "-").replace("\\", "-") if "/" in v or "\\" in v else v for k, v in context.items()}
+        try:
+            parts = self._template.render(flat).split("/")
+        except TemplateError as error:
+            self._say(error.code, error.message, error.hint)
+            return None
+        if any(part.strip() in {"", ".", ".."} for part in parts):
+            self._say("E213", f"{'/'.join(parts)!r} leaves the job's folder", "write {{ id }}{{ axes }}-t{{ take }}")
+            return None
+        job = context["job"]
+        below = parts[1:] if parts[0] == job and len(parts) > 1 else parts
+        return "/".join((job, *(file_part(part) for part in below)))
+
+    def claim(self, spec: TaskSpec, *, at: str, axes: Iterable[str]) -> str | None:
+        """Take the name for a task. Where another has it: what to say, as a message."""
+        key = same_key(spec.name)
+        if key not in self._taken:
+            self._taken[key] = at
+            return None
+        missing = [name for name in axes if name not in self.names] if "axes" not in self.names else []
+        hint = f"; output.name does not tell {', '.join(missing)} apart" if missing else ""
+        return f"its name is {spec.name!r}, and so is that of {self._taken[key]}{hint}"
+
+    def _parsed(self, text: str) -> Template | None:
+        try:
+            return parse(text)
+        except TemplateError as error:
+            self._say(error.code, error.message, error.hint)
+            return None
+
+    def _say(self, code: str, message: str, hint: str) -> None:
+        self._problems.add(code, self._place, message, path="output.name", hint=hint)

@@ -1,0 +1,190 @@
+"""The text of a prompt file -> rows: one a CSV record, a JSON line, a line or a file. Pure.
+
+A row is a mapping of column to value with a way back to its place; what the values mean is not decided here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from batcher.manifest.problems import Place, Problems
+from batcher.manifest.values import objection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_JSON_COLUMNS = frozenset(
+    {
+        "cfg_scale",
+        "multi_shot",
+        "priority",
+        "camera_control",
+        "watermark_info",
+        "multi_prompt",
+        "voice_list",
+        "params",
+    }
+)
+"""CSV columns whose cells are JSON, as they hold no text: `0.5`, `true`, `{"enabled": true}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one prompt is made from."""
+
+    values: dict[str, Any]
+    place: Callable[[str], Place]
+    """Where the value of a column stands; the row's first cell for a name that is no column."""
+
+
+def read_rows(text: str, *, file: str, whole: bool, problems: Problems) -> Iterator[Row]:
+    """The rows of a file, by its suffix. `whole`: a text file is one prompt, not one a line."""
+    if file.lower().endswith(".csv"):
+        return _csv_rows(text, file, problems)
+    if file.lower().endswith(".jsonl"):
+        return _json_rows(text, file, problems)
+    return _whole_text(text, file) if whole else _lines(text, file)
+
+
+def _lines(text: str, file: str) -> Iterator[Row]:
+    for number, line in enumerate(io.StringIO(text), 1):
+        if (prompt := line.strip()) and not prompt.startswith("#"):
+            column = len(line) - len(line.lstrip()) + 1
+            place = Place(file=file, line=number, column=column, width=len(prompt), excerpt=line.rstrip("\r\n"))
+            yield Row({"prompt": prompt}, _always(place))
+
+
+def _always(place: Place) -> Callable[[str], Place]:
+    return lambda _: place
+
+
+def _whole_text(text: str, file: str) -> Iterator[Row]:
+    first = text.partition("\n")[0].rstrip("\r")
+    place = Place(file=file, width=max(1, len(first)), excerpt=first)
+    yield Row({"prompt": text.strip(), "id": PurePath(file).stem}, _always(place))
+
+
+def _json_rows(text: str, file: str, problems: Problems) -> Iterator[Row]:
+    for number, line in enumerate(io.StringIO(text), 1):
+        if not line.strip():
+            continue
+        whole = Place(file=file, line=number, excerpt=line.rstrip("\r\n"))
+        try:
+            values = json.loads(line, object_pairs_hook=_without_duplicates)
+        except json.JSONDecodeError as error:
+            at = Place(file=file, line=number, column=error.pos + 1, excerpt=whole.excerpt)
+            problems.add("E203", at, f"not JSON: {error.msg}", hint="one object a line, in double quotes")
+            continue
+        except (ValueError, RecursionError) as error:
+            problems.add("E203", whole, str(error) if isinstance(error, ValueError) else "nested too deeply")
+            continue
+        if not isinstance(values, dict):
+            problems.add("E203", whole, "not a JSON object", hint='write {"prompt": "..."}')
+        elif why := objection(values):
+            problems.add("E111", whole, f"a value {why}")
+        else:
+            kept = {k: v for k, v in values.items() if v is not None}
+            yield Row(kept, partial(_key_place, whole))
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [k for k, _ in pairs]
+        raise ValueError(f"{next(k for k in names if names.count(k) > 1)!r} is given twice")
+    return values
+
+
+def _key_place(line: Place, key: str) -> Place:
+    """Where the value of a key begins: looked for only when there is something to say about it."""
+    quoted = json.dumps(key, ensure_ascii=False)
+    at = line.excerpt.find(f"{quoted}:")
+    if at < 0 and (at := line.excerpt.find(quoted)) < 0:
+        return line
+    start = at + len(quoted)
+    while start < len(line.excerpt) and line.excerpt[start] in ": \t":
+        start += 1
+    try:
+        _, end = json.JSONDecoder().raw_decode(line.excerpt, start)
+    except ValueError:
+        return line
+    return Place(file=line.file, line=line.line, column=start + 1, width=end - start, excerpt=line.excerpt)
+
+
+def _csv_rows(text: str, file: str, problems: Problems) -> Iterator[Row]:
+    lines = list(io.StringIO(text, newline=""))
+    reader = csv.reader(lines, strict=True)
+    header: list[str] | None = None
+    end = 0
+    try:
+        for cells in reader:
+            first, end = end, reader.line_num
+            if not any(cells):
+                continue
+            if header is None:
+                header = [cell.strip() for cell in cells]
+                if not _is_header(header, _cell_place(file, lines, 0, 0), problems):
+                    return
+            elif len(cells) != len(header):
+                at = _cell_place(file, lines, first, min(len(cells), len(header)) - 1)
+                count = f"{len(cells)} cells where the header has {len(header)}"
+                problems.add("E203", at, count, hint="put text that holds a comma in double quotes")
+            else:
+                values = {name: _cell(name, cell) for name, cell in zip(header, cells, strict=True)}
+                yield Row(values, partial(_column_place, file, lines, first, header))
+    except csv.Error as error:
+        problems.add("E203", _cell_place(file, lines, end, 0), f"not CSV: {error}", hint="close every double quote")
+
+
+def _is_header(header: list[str], at: Place, problems: Problems) -> bool:
+    if len(header) == 1 and ";" in header[0]:
+        problems.add("E203", at, "the columns are separated by ';'", hint="separate them by commas")
+        return False
+    if not all(header):
+        problems.add("E203", at, f"column {header.index('') + 1} has no name", hint="name every column")
+        return False
+    if twice := next((name for name in header if header.count(name) > 1), None):
+        problems.add("E107", at, f"the column {twice!r} is there twice", hint="rename one of them")
+        return False
+    return True
+
+
+def _column_place(file: str, lines: list[str], first: int, header: list[str], name: str) -> Place:
+    return _cell_place(file, lines, first, header.index(name) if name in header else 0)
+
+
+def _cell(name: str, text: str) -> Any:
+    if name not in _JSON_COLUMNS or not text.strip():
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text  # its type is wrong: refused with all other values, in the same words
+
+
+def _cell_place(file: str, lines: list[str], first: int, index: int) -> Place:
+    """Where a cell begins: counts separators outside quotes, over the lines of one record."""
+    cell, quoted = 0, False
+    number, start = first, 0
+    for number in range(first, len(lines)):
+        line = lines[number].rstrip("\r\n")
+        start = 0
+        for column, character in enumerate(line):
+            if character == '"':
+                quoted = not quoted
+            elif character == "," and not quoted:
+                if cell == index:
+                    return Place(
+                        file=file, line=number + 1, column=start + 1, width=max(1, column - start), excerpt=line
+                    )
+                cell, start = cell + 1, column + 1
+        if cell == index or not quoted:
+            break
+    line = lines[number].rstrip("\r\n") if number < len(lines) else ""
+    return Place(file=file, line=number + 1, column=start + 1, width=max(1, len(line) - start), excerpt=line)
