@@ -1,0 +1,316 @@
+"""One state, open for work: the lock held, the provider reachable, a run composed, carried out and summed up.
+
+Both the command line and the library stand on this; it prints nothing and asks nobody.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from batcher.assets import Folder
+from batcher.compose import (
+    Choices,
+    budget_of,
+    options_of,
+    options_without_manifest,
+    output_root,
+    refuse_unknown_prices,
+)
+from batcher.errors import BatcherError, UsageError
+from batcher.events import EventKind, Snapshot, Summary
+from batcher.policy import concurrency
+from batcher.policy.polling import typical_s
+from batcher.prepare import commit, folder_name, open_account, refuse_rename, root_of
+from batcher.runner.outcome import conclude
+from batcher.runner.run import run
+from batcher.runner.session import Options, Session
+from batcher.state.queries import Selection
+from batcher.state.rows import Account, Job, Run, iso
+from batcher.tasks import IN_FLIGHT, Status
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from batcher.environment import Endpoint, Environment
+    from batcher.events import Event
+    from batcher.fetch import Fetch
+    from batcher.manifest import Manifest
+    from batcher.prepare import Prepared
+    from batcher.providers.interface import Provider
+    from batcher.runner.session import Clock
+    from batcher.state.store import Store
+    from batcher.tasks import Task
+
+
+class Batch:
+    """An open state. Made by `open_batch`."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        endpoint: Endpoint,
+        environment: Environment,
+        provider: Provider,
+        fetch: Fetch,
+        clock: Clock,
+        rng: random.Random,
+        inline: bool,
+    ) -> None:
+        self.store = store
+        self.endpoint = endpoint
+        self.environment = environment
+        self.clock = clock
+        self.session: Session | None = None
+        self._provider = provider
+        self._fetch = fetch
+        self._rng = rng
+        self._inline = inline
+        self._folders: dict[tuple[str, str], Folder] = {}
+        self._by_job: dict[tuple[str, str], Folder] = {}
+
+    # ---- what it can do -------------------------------------------------------------------------------------
+
+    async def run(self, prepared: Prepared, choices: Choices, emit: Callable[[Event], None]) -> Summary:
+        """Commit a plan and carry it out."""
+        if not choices.adopt_orphans and not choices.buy_again:
+            refuse_rename(prepared)
+        if choices.buy_again:
+            prepared = replace(prepared, renamed={})
+        refuse_unknown_prices(prepared, budget_of(prepared.manifest, choices))
+        root = output_root(prepared.manifest, choices)
+        folder = self._folder(root, folder_name(prepared.job, simulated=self.endpoint.is_simulated))
+        folder.prepare(clips=min(len(prepared.to_buy()), 20))
+        now = self.clock.now()
+        run_row = self._begin("run", prepared.job, manifest=prepared.manifest)
+        account, warnings = open_account(
+            self.store, self.endpoint, folder, self.environment, job=prepared.job, now=now
+        )
+        adopted = await commit(prepared, self.store, folder, account, root=root, now=now)
+        selection = replace(prepared.selection, include=choices.include, exclude=choices.exclude)
+        options = options_of(
+            prepared.manifest,
+            choices,
+            endpoint=self.endpoint,
+            environment=self.environment,
+            total=self._total(selection),
+        )
+        s = self._session(account, selection, options, emit)
+        s.tell(
+            EventKind.RUN,
+            run=run_row.id,
+            manifest=str(prepared.manifest.path),
+            tasks=len(prepared.wanted),
+            provider=prepared.scope,
+            limit=s.limit.value,
+            simulated=self.endpoint.is_simulated,
+        )
+        self._tell_plan(s, prepared, [*warnings, *map(str, prepared.manifest.warnings)])
+        for task in adopted:
+            s.tally["adopted"] += 1
+            s.tell(EventKind.ADOPTED, task, how="on disk")
+        return await self._carry_out(s, run_row, folder)
+
+    async def collect(self, job: str | None, emit: Callable[[Event], None]) -> Summary:
+        """Bring home what was paid for. Submits nothing."""
+        selection = Selection(job=job, scope=self.endpoint.scope, orphaned=True)
+        return await self._without_manifest("collect", job or "", selection, Choices(), emit, buys=False)
+
+    async def retry(self, tasks: Sequence[Task], choices: Choices, emit: Callable[[Event], None]) -> Summary:
+        """A new attempt for each of these tasks (all of one job and edition), from their frozen requests."""
+        account = self.store.account(self.endpoint.scope)
+        if account is None:
+            raise UsageError(f"nothing was ever run on {self.endpoint.scope} with this state")
+        marked = tuple(
+            self.store.next_attempt(
+                task,
+                namespace=account.namespace,
+                allowed=task.attempt + 1,
+                wait_s=0.0,
+                now=self.clock.now(),
+            ).id
+            for task in tasks
+        )
+        selection = Selection(job=tasks[0].job, scope=self.endpoint.scope, ids=marked, orphaned=True)
+        return await self._without_manifest("retry", tasks[0].job, selection, choices, emit, buys=True)
+
+    async def _without_manifest(
+        self,
+        command: str,
+        job: str,
+        selection: Selection,
+        choices: Choices,
+        emit: Callable[[Event], None],
+        *,
+        buys: bool,
+    ) -> Summary:
+        jobs = [j for j in self.store.jobs() if j.scope == self.endpoint.scope and job in ("", j.job)]
+        if not jobs:
+            raise UsageError(f"the state knows no job {job!r} on {self.endpoint.scope}", hint="batcher status")
+        folder = self._folder_of(jobs[0])
+        account, warnings = open_account(
+            self.store, self.endpoint, folder, self.environment, job=jobs[0].job, now=self.clock.now()
+        )
+        run_row = self._begin(command, job)
+        options = options_without_manifest(
+            jobs[0], choices, endpoint=self.endpoint, environment=self.environment, buys=buys
+        )
+        s = self._session(account, selection, options, emit)
+        s.tell(
+            EventKind.RUN,
+            run=run_row.id,
+            tasks=self._total(selection),
+            provider=self.endpoint.scope,
+            limit=s.limit.value if buys else None,
+            simulated=self.endpoint.is_simulated,
+        )
+        for message in warnings:
+            s.tell(EventKind.WARNING, message=message)
+        return await self._carry_out(s, run_row, folder)
+
+    # ---- the course of a run --------------------------------------------------------------------------------
+
+    async def _carry_out(self, s: Session, run_row: Run, folder: Folder) -> Summary:
+        started = s.clock.monotonic()
+        outcome, exit_code = "crashed", 1
+        self.session = s
+        try:
+            await run(s)
+            end = conclude(s)
+            outcome, exit_code = end.outcome, end.exit_code
+            clips = self.store.videos(Selection(job=run_row.job or None, scope=s.account.scope, orphaned=True))
+            if s.tally["downloaded"] or s.tally["adopted"]:
+                await folder.write_metadata(pair for pair in clips if self.folder(pair[0]) is folder)
+        except BatcherError as exc:
+            outcome, exit_code = "stopped", exc.exit_code
+            raise
+        finally:
+            self.store.end_run(run_row.id, outcome=outcome, exit_code=exit_code, now=self.clock.now())
+        summary = Summary(
+            run=run_row.id,
+            job=run_row.job,
+            outcome=outcome,
+            exit_code=exit_code,
+            simulated=self.endpoint.is_simulated,
+            counts=self.store.counts(s.selection),
+            downloaded=s.tally["downloaded"],
+            submitted=s.tally["submitted"],
+            cost_usd=round(s.cost_usd, 4),
+            cost_is_estimate=True,
+            elapsed_s=round(s.clock.monotonic() - started, 3),
+            out=str(folder.shown(folder.path.name)),
+            files=tuple(s.files),
+            reason=s.stop.reason if s.stop else None,
+            hint=s.stop.hint if s.stop else None,
+            next=end.next,
+        )
+        s.tell(EventKind.SUMMARY, **asdict(summary))
+        return summary
+
+    def snapshot(self) -> Snapshot:
+        """The run at this moment, for the live view."""
+        s = self.session
+        assert s is not None
+        counts = self.store.counts(s.selection)
+        waiting = counts.get(Status.PENDING, 0) + sum(counts.get(status, 0) for status in IN_FLIGHT)
+        typical = typical_s([seconds for times in s.durations.values() for seconds in times])
+        return Snapshot(
+            job=s.selection.job or "",
+            simulated=self.endpoint.is_simulated,
+            counts=counts,
+            total=sum(counts.values()),
+            active=tuple(s.active()),
+            limit=s.limit.value,
+            elapsed_s=0.0,
+            eta_s=waiting * typical / s.limit.value if typical is not None else None,
+            cost_usd=s.cost_usd,
+            budget_usd=s.options.budget.max_usd,
+            state_path=str(self.store.path),
+            stopping=s.stop.reason if s.stop else None,
+        )
+
+    def _begin(self, command: str, job: str, manifest: Manifest | None = None) -> Run:
+        now = self.clock.now()
+        stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+        row = Run(
+            id=f"{stamp}-{secrets.token_hex(2)}",
+            command=command,
+            job=job,
+            provider=self.endpoint.scope,
+            started_at=iso(now),
+            manifest=str(manifest.path) if manifest else None,
+            manifest_sha256=manifest.sha256 if manifest else None,
+        )
+        self.store.begin_run(row)
+        return row
+
+    def _tell_plan(self, s: Session, prepared: Prepared, warnings: Sequence[str]) -> None:
+        if prepared.unfinished_edition:
+            s.tell(EventKind.WARNING, message=f"edition {prepared.edition!r} is unfinished and comes first")
+        if self.endpoint.is_simulated and self.environment.has_key() and prepared.manifest.provider is None:
+            s.tell(
+                EventKind.WARNING,
+                message="a key is set, but no provider is named: this run is SIMULATED. To pay for real clips add"
+                f" the line  provider: cometapi  to {prepared.manifest.path}",
+            )
+        for message in warnings:
+            s.tell(EventKind.WARNING, message=message)
+        prices = prepared.to_buy()
+        s.tell(
+            EventKind.PLAN,
+            to_submit=len(prices),
+            in_flight=prepared.in_flight,
+            done=len(prepared.by_status(Status.DOWNLOADED)),
+            failed=len(prepared.by_status(Status.FAILED)),
+            unclear=len(prepared.by_status(Status.UNCLEAR)),
+            orphaned=len(prepared.orphans),
+            cost_usd=None if prices and all(p is None for p in prices) else sum(p or 0.0 for p in prices),
+            budget_usd=s.options.budget.max_usd,
+        )
+
+    # ---- composing a session --------------------------------------------------------------------------------
+
+    def _session(
+        self, account: Account, selection: Selection, options: Options, emit: Callable[[Event], None]
+    ) -> Session:
+        learnt, durations = self.store.learnt(account.scope)
+        return Session(
+            store=self.store,
+            provider=self._provider,
+            fetch=self._fetch,
+            folder=self.folder,
+            account=account,
+            selection=selection,
+            options=options,
+            clock=self.clock,
+            rng=self._rng,
+            emit=emit,
+            limit=concurrency.start(given=options.concurrency, learnt=learnt),
+            durations=durations,
+        )
+
+    def _total(self, selection: Selection) -> int:
+        return sum(self.store.counts(selection).values())
+
+    # ---- folders --------------------------------------------------------------------------------------------
+
+    def folder(self, task: Task) -> Folder:
+        """The output folder of a task's job."""
+        job = self.store.job(task.job, task.scope) if (task.job, task.scope) not in self._by_job else None
+        if job is not None:
+            self._by_job[task.job, task.scope] = self._folder_of(job)
+        return self._by_job[task.job, task.scope]
+
+    def _folder_of(self, job: Job) -> Folder:
+        return self._folder(root_of(job, self.store.path), job.folder)
+
+    def _folder(self, root: Path, name: str) -> Folder:
+        key = (str(root.absolute()), name)
+        if key not in self._folders:
+            self._folders[key] = Folder(root.absolute(), name, inline=self._inline)
+        return self._folders[key]

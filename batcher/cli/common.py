@@ -1,0 +1,123 @@
+"""Options that every verb shares, and the few things several verbs do."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from batcher.cli.progress import Progress
+    from batcher.environment import Environment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the shared options say."""
+
+    state: Path
+    env_file: Path | None
+    verbose: bool
+    quiet: bool
+    color: str
+    json: bool
+
+    def environment(self) -> Environment:
+        from batcher.environment import Environment  # noqa: PLC0415 - start-up time
+
+        return Environment.read(self.env_file)
+
+    def progress(self) -> Progress:
+        """How a run is shown: JSON Lines on stdout with --json, else words on stderr."""
+        from batcher.cli.live import JsonProgress, make_progress  # noqa: PLC0415 - start-up time
+
+        if self.json:
+            return JsonProgress(sys.stdout)
+        return make_progress(sys.stderr, color=self.color, quiet=self.quiet, verbose=self.verbose)
+
+    def result(self, text: str, document: Mapping[str, Any]) -> None:
+        """Print a verb's result on stdout: words, or with --json one document."""
+        if self.json:
+            from batcher.report.document import to_json  # noqa: PLC0415 - start-up time
+
+            text = to_json(document, indent=2)
+        click.echo(text)
+
+
+def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb the shared options; it receives them as `shared`."""
+
+    @click.option(
+        "--state",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=lambda: os.environ.get("BATCHER_STATE", "state.db"),
+        show_default="./state.db",
+        help="The state file (BATCHER_STATE).",
+    )
+    @click.option("--env-file", type=click.Path(path_type=Path), help="Read this instead of ./.env.")
+    @click.option("-v", "--verbose", is_flag=True, help="Say more.")
+    @click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong, and the summary.")
+    @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colours.")
+    @click.option("--json", is_flag=True, help="Results on stdout as JSON.")
+    @functools.wraps(function)
+    def wrapped(  # noqa: PLR0913 - one parameter an option
+        *args: Any,
+        state: Path,
+        env_file: Path | None,
+        verbose: bool,
+        quiet: bool,
+        color: str,
+        json: bool,
+        **options: Any,
+    ) -> Any:
+        shared = Shared(state=Path(state), env_file=env_file, verbose=verbose, quiet=quiet, color=color, json=json)
+        return function(*args, shared=shared, **options)
+
+    return wrapped
+
+
+class Duration(click.ParamType):
+    """`90`, `30m`, `5h` as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from batcher.environment import seconds  # noqa: PLC0415 - start-up time
+
+        try:
+            return value if isinstance(value, float) else seconds(value)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+class Failures(click.ParamType):
+    """`5` as an int, `20%` as a share."""
+
+    name = "count or share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
+        text = str(value)
+        try:
+            if text.endswith("%"):
+                return float(text[:-1]) / 100
+            return int(text)
+        except ValueError:
+            self.fail(f"{text!r} is neither a count nor a share like 20%", param, ctx)
+
+
+def variables_of(pairs: tuple[str, ...]) -> dict[str, str]:
+    """`--var name=value` options as a mapping."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="--var")
+        found[name] = value
+    return found

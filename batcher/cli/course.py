@@ -1,0 +1,76 @@
+"""The course of one run on the command line: signals in, progress out, an exit code at the end."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import anyio
+
+from batcher.runner.session import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from batcher.cli.common import Shared
+    from batcher.connect import Batch
+    from batcher.events import Event, Summary
+
+TICK_S = 0.125
+"""How often the view may redraw: 8 times a second is calm and still feels alive."""
+
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
+
+
+async def follow(batch: Batch, shared: Shared, work: Callable[[Callable[[Event], None]], Awaitable[Summary]]) -> int:
+    """Carry out a run of `batch`, shown as the shared options say. Returns its exit code."""
+    progress = shared.progress()
+    started = False
+
+    def emit(event: Event) -> None:
+        nonlocal started
+        if not started and batch.session is not None:
+            progress.start(batch.snapshot)
+            started = True
+        progress.event(event)
+
+    async def tick() -> None:
+        while True:
+            progress.tick()
+            await anyio.sleep(TICK_S)
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_obey_signals, batch, group.cancel_scope)
+            group.start_soon(tick)
+            summary = await work(emit)
+            group.cancel_scope.cancel()
+    finally:
+        progress.close()
+    return summary.exit_code
+
+
+async def _obey_signals(batch: Batch, scope: anyio.CancelScope) -> None:
+    """First signal: nothing new, what downloads finishes. Second: leave at once. Nothing is lost either way."""
+    with anyio.open_signal_receiver(*SIGNALS) as signals:
+        async for number in signals:
+            session = batch.session
+            if session is None:
+                scope.cancel()
+            elif session.is_leaving:
+                session.abort()
+            else:
+                by_hand = number == signal.SIGINT
+                session.halt(
+                    Stop(
+                        outcome="interrupted" if by_hand else "terminated",
+                        exit_code=130 if by_hand else 143,
+                        reason="Ctrl-C: finishing downloads; again to leave now (nothing is lost)"
+                        if by_hand
+                        else f"{signal.Signals(number).name}: finishing downloads",
+                        hint="run it again to go on",
+                        leaves=True,
+                    )
+                )

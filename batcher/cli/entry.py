@@ -1,0 +1,130 @@
+"""The outer ring: finds the verb, and turns every error into a message, a next step and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import click
+
+from batcher import __version__
+from batcher.errors import BatcherError, ConfigurationError
+from batcher.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VERBS = {
+    "run": "Check, expand, submit, wait, download. The same command again continues.",
+    "resume": "The last run's manifest again.",
+    "plan": "Show what a run would do and cost.",
+    "check": "Validate manifests; report all problems with their places.",
+    "collect": "Poll and download what was already paid for. Never spends.",
+    "retry": "Buy another attempt for failed or chosen tasks.",
+    "resolve": "Settle a task whose submission is unclear.",
+    "status": "Show counts, what is in flight, failures and the next step.",
+    "show": "Show one task whole: request, attempts, events, files, cost.",
+    "init": "Write starter files.",
+    "schema": "Print the manifest's JSON Schema.",
+    "simulate": "Serve the built-in provider over HTTP, for anybody's tests.",
+    "doctor": "Check key, endpoint, disk, lock and clips that expire soon.",
+}
+"""Verb to its line in `--help`, so that help loads no verb. A verb's module has its name."""
+
+
+class _Verbs(click.Group):
+    """Loads a verb's module when it is used, as `--help` must be quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"batcher.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            import difflib  # noqa: PLC0415 - only for a typo
+
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise click.UsageError(f"there is no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="batcher")
+def batcher() -> None:
+    """Run a file of prompts through the Kling text-to-video API.
+
+    Run it again. It never pays twice, and never loses a clip you paid for.
+    """
+
+
+def run_command_line(arguments: Sequence[str]) -> int:
+    """Run one command; return the exit code. Nothing but a defect of ours prints a traceback."""
+    _no_core_dumps()
+    try:
+        result = batcher.main(args=list(arguments), prog_name="batcher", standalone_mode=False)
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.Abort:
+        return _say("interrupted; nothing was sent", None, 130)
+    except click.ClickException as exc:
+        exc.show()
+        return 2
+    except BatcherError as exc:
+        return _say(exc.message, exc.hint, exc.exit_code)
+    except KeyboardInterrupt:
+        return _say("interrupted", "run it again; nothing is lost", 130)
+    except BrokenPipeError:
+        return 1
+    except Exception as exc:  # noqa: BLE001 - the one place where a defect of ours surfaces
+        return _defect(exc)
+    return result if isinstance(result, int) else 0
+
+
+def _say(message: str, hint: str | None, code: int) -> int:
+    lines = [f"error: {printable(line)}" if i == 0 else printable(line) for i, line in enumerate(message.split("\n"))]
+    if hint:
+        lines.append(f"hint: {printable(hint)}")
+    try:
+        click.echo("\n".join(lines), err=True)
+    except (OSError, ValueError):
+        pass  # stderr is closed; the exit code tells
+    return code
+
+
+def _defect(exc: Exception) -> int:
+    """A defect: where it happened, without the values, which may hold what must not be printed."""
+    leaves = exc.exceptions if isinstance(exc, ExceptionGroup) else (exc,)
+    for leaf in leaves:
+        if isinstance(leaf, BatcherError):
+            return _say(leaf.message, leaf.hint, leaf.exit_code)
+    frames = traceback.extract_tb(leaves[0].__traceback__)[-6:]
+    places = "\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
+    return _say(
+        f"a defect of batcher: {type(leaves[0]).__name__}\n{places}",
+        "nothing is lost: the state is saved after every step. Please report these lines",
+        ConfigurationError.exit_code,
+    )
+
+
+def _no_core_dumps() -> None:
+    """A core dump would hold the key."""
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 - not on Windows
+
+        _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, hard))

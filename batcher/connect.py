@@ -1,0 +1,94 @@
+"""Open a state for work: hold its lock, reach the provider, and put both back at the end."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from batcher.batch import Batch
+from batcher.errors import ConfigurationError
+from batcher.fetch import FetchPolicy, threaded_fetch
+from batcher.http import ApiClient
+from batcher.providers.cometapi import CometApi
+from batcher.runner.session import RealClock
+from batcher.state.file import hold_lock
+from batcher.state.rows import iso
+from batcher.state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from batcher.environment import Endpoint, Environment
+    from batcher.fetch import Fetch
+    from batcher.providers.interface import Provider
+    from batcher.runner.session import Clock
+
+
+@asynccontextmanager
+async def open_batch(
+    state: Path,
+    *,
+    endpoint: Endpoint,
+    environment: Environment,
+    wait: bool = False,
+    clock: Clock | None = None,
+    rng: random.Random | None = None,
+    provider: Provider | None = None,
+    fetch: Fetch | None = None,
+) -> AsyncIterator[Batch]:
+    """Hold the lock, open the state, reach the provider; close all of it at the end.
+
+    `provider`, `fetch`, `clock` and `rng` are replaced in virtual-time tests; with a `fetch` given, file work is
+    done without threads.
+    """
+    clock = clock or RealClock()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(hold_lock(state, started_at=iso(clock.now()), wait=wait))
+        store = Store(state)
+        stack.callback(store.close)
+        policy = FetchPolicy(allow_loopback=endpoint.is_loopback)
+        if provider is None:
+            provider = await stack.enter_async_context(reach(endpoint, state, environment))
+        yield Batch(
+            store,
+            endpoint=endpoint,
+            environment=environment,
+            provider=provider,
+            fetch=fetch or threaded_fetch(policy, limiter=anyio.CapacityLimiter(8)),
+            clock=clock,
+            rng=rng or random.Random(os.urandom(8)),  # noqa: S311 - jitter, no secret
+            inline=fetch is not None,
+        )
+
+
+@asynccontextmanager
+async def reach(endpoint: Endpoint, state: Path, environment: Environment) -> AsyncIterator[CometApi]:
+    """The provider behind an endpoint; the built-in simulator is started for it, on a loopback port."""
+    async with AsyncExitStack() as stack:
+        base_url = endpoint.base_url
+        if base_url is None:
+            base_url = stack.enter_context(_simulator(state, environment)).base_url
+        api = CometApi(ApiClient(base_url=base_url, key=endpoint.key), scope=endpoint.scope)
+        stack.push_async_callback(api.aclose)
+        yield api
+
+
+def _simulator(state: Path, environment: Environment) -> Any:
+    """The built-in simulator, its world kept in a file beside the state."""
+    from batcher.simulator import Settings  # noqa: PLC0415 - a paid run never loads it
+    from batcher.simulator.serving import start  # noqa: PLC0415
+
+    known: dict[str, Callable[[str], Any]] = {"time_scale": float, "limit": int, "seed": int, "clips": str}
+    wishes = {}
+    for word in (environment.get("BATCHER_SIMULATOR") or "").split(","):
+        name, _, value = word.strip().partition("=")
+        if name:
+            if name not in known:
+                raise ConfigurationError(f"BATCHER_SIMULATOR: {name!r} is none of {', '.join(known)}")
+            wishes[name] = known[name](value)
+    return start(Settings(**wishes), state.with_name(state.name + ".simulator"))

@@ -1,0 +1,87 @@
+"""How a run ended: its word, its exit code, and what to type next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batcher.tasks import IN_FLIGHT, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batcher.runner.session import Session, Stop
+
+FINISHED, FAILED, UNFINISHED = 0, 1, 75
+
+RANK = (130, 143, 2, 64, 77, 78, 4, 69, 3, 75, 1, 0)
+"""Which exit code wins when several apply (decisions, 19)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The end of a run."""
+
+    outcome: str
+    exit_code: int
+    next: tuple[str, ...]
+
+
+def worst(codes: list[int]) -> int:
+    """The exit code that wins."""
+    return min(codes, key=lambda code: RANK.index(code) if code in RANK else -1, default=FINISHED)
+
+
+def conclude(s: Session) -> End:
+    """Sum a run up from the state and its stop."""
+    counts = s.store.counts(s.selection)
+    overdue = sum(task.overdue for task in s.store.tasks(s.selection, statuses=(Status.SUBMITTED, Status.PROCESSING)))
+    code = exit_code(
+        counts,
+        overdue=overdue,
+        stop=s.stop,
+        pending_counts=s.options.buys and s.options.limit is None,
+    )
+    outcome = s.stop.outcome if s.stop else {FINISHED: "done", FAILED: "failed"}.get(code, "unfinished")
+    return End(outcome=outcome, exit_code=code, next=tuple(_next(s, counts, code)))
+
+
+def exit_code(counts: Mapping[str, int], *, overdue: int, stop: Stop | None, pending_counts: bool) -> int:
+    """The exit code for what is true at the end.
+
+    A run that was asked to submit only some (`--limit`) or none (`collect`) is not unfinished for what it left
+    pending, and one stopped for its failures is a failed run, not one to be started again by a timer.
+    """
+    codes = [stop.exit_code] if stop else []
+    left = sum(counts.get(status, 0) for status in (*IN_FLIGHT, Status.SUCCEEDED)) - overdue
+    if pending_counts:
+        left += counts.get(Status.PENDING, 0)
+    if left > 0 and not (stop and stop.exit_code == FAILED):
+        codes.append(UNFINISHED)
+    if counts.get(Status.FAILED, 0) or counts.get(Status.UNCLEAR, 0) or overdue:
+        codes.append(FAILED)
+    return worst(codes)
+
+
+def _next(s: Session, counts: Mapping[str, int], code: int) -> list[str]:
+    """Commands that go on from here, most useful first."""
+    job = s.selection.job or ""
+    lines = []
+    unclear = counts.get(Status.UNCLEAR, 0)
+    if code in (UNFINISHED, 130, 143, 3, 69, 77, 78):
+        manifest = _manifest(s)
+        lines.append(f"batcher run {manifest}" if manifest else "batcher collect")
+    if unclear:
+        first = s.store.tasks(s.selection, statuses=(Status.UNCLEAR,), limit=1)[0]
+        lines.append(f"batcher resolve {first.name} --adopt TASK_ID | --resubmit | --drop")
+    if counts.get(Status.FAILED, 0):
+        lines += [
+            f"batcher retry {job} --failed".replace("  ", " "),
+            f"batcher status {job} --failed".replace("  ", " "),
+        ]
+    return lines
+
+
+def _manifest(s: Session) -> str | None:
+    job = s.store.job(s.selection.job, s.account.scope) if s.selection.job else None
+    return job.manifest if job else None
