@@ -147,8 +147,8 @@ class Part:
             return
         with suppress(OSError):
             self.sink.close()  # flushes: fails again on a full disk
-        with suppress(FileNotFoundError):
-            self.path.unlink()
+        with suppress(OSError):
+            self.path.unlink()  # else the next run does it
 
 
 def open_part(final: Path, *, mode: int = 0o644) -> Part:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -39,6 +40,7 @@ class Folder:
         self._namespaces = self.path / ".batcher.json"
         self._inline = inline
         self._writing: set[Path] = set()
+        self._publishing = threading.Lock()
 
     def prepare(self, clips: int = 1) -> None:
         """Make the folder, and prove that it can be written and has room for so many clips; or `DiskError`."""
@@ -119,7 +121,7 @@ class Folder:
     def _finish(self, task: Task, part: disk.Part, fetched: Fetched, *, at: str) -> tuple[Asset, ...]:
         part.sink.flush()
         facts, poster = _look_into(part.path, is_length_proven=fetched.is_length_proven)
-        part.sync()  # before any name is given: a name must never outlive its bytes
+        part.sync()  # a full disk shows now, before the sidecar takes the name
         video = Asset(
             task_id=task.id,
             kind="video",
@@ -131,6 +133,10 @@ class Folder:
             duration_s=facts.duration_s,
             downloaded_at=at,
         )
+        with self._publishing:  # the hidden names of sidecars and posters are shared
+            return self._publish(task, part, video, poster)
+
+    def _publish(self, task: Task, part: disk.Part, video: Asset, poster: bytes | None) -> tuple[Asset, ...]:
         for place in self._places(task):
             video = replace(video, path=self._relative(place.video))
             note = sidecar.render(task, video, version=batcher.__version__)
