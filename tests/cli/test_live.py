@@ -81,6 +81,8 @@ def broken_stream(end):
     reader, writer = os.pipe()
     stream = os.fdopen(writer, "w", encoding="utf-8")
     os.close(reader)
+    if end == "gone with text waiting":
+        stream.write("written before the run")
     if end == "closed":
         stream.close()
     return stream
@@ -270,7 +272,7 @@ def test_each_json_line_is_there_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("make", [PlainProgress, JsonProgress, make_live])
-@pytest.mark.parametrize("end", ["full", "gone", "closed", "none"])
+@pytest.mark.parametrize("end", ["full", "gone", "gone with text waiting", "closed", "none"])
 def test_a_stream_that_fails_silences_the_view_and_nothing_else(make, end):
     """`| head -1`, a full disk and a closed stderr: the run goes on, and the view says that it is broken."""
     stream = broken_stream(end)

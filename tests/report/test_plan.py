@@ -58,6 +58,11 @@ def test_a_plan_with_nothing_to_buy_says_so():
     assert "cost" not in text
 
 
+def test_a_plan_without_prices_or_a_budget_says_so():
+    text = plan_text(replace(PLAN, cost_usd=None, budget_usd=None, eta_s=None))
+    assert "\ncost unknown · no budget\n" in text
+
+
 def test_a_simulated_plan_says_so_on_its_first_line():
     assert "SIMULATED" in plan_text(replace(PLAN, simulated=True)).splitlines()[0]
 
