@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -163,7 +163,8 @@ class ApiClient:
 
     async def _close(self, transport: httpx.AsyncBaseTransport) -> None:
         if transport is not self._fixed:
-            with anyio.move_on_after(1, shield=True):
+            # Shielded, or a cancelled request would leave its socket open; and no trouble here undoes a reply.
+            with anyio.move_on_after(1, shield=True), suppress(*_NO_REPLY):
                 await transport.aclose()
 
     @asynccontextmanager
@@ -219,14 +220,12 @@ class ApiClient:
         return body.replace(self._key.encode(), b"[key]") if len(self._key) >= 16 else body
 
 
+@dataclass(slots=True)
 class _Pool:
     """Connections shared by looks, and how many looks hold them now."""
 
-    __slots__ = ("transport", "users")
-
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self.transport = transport
-        self.users = 0
+    transport: httpx.AsyncBaseTransport
+    users: int = 0
 
 
 class _Content(httpx.AsyncByteStream):

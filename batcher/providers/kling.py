@@ -137,7 +137,7 @@ def _is_ok(status: int, payload: object) -> bool:
     code = payload.get("code")
     if code is None:
         return not payload.get("error") or read_generation(payload) is not None
-    return not isinstance(code, bool) and str(code).lower() in ("0", "success", "succeed")
+    return str(code).lower() in ("0", "success", "succeed")
 
 
 def _fate(status: int, payload: object, refusal: Refusal) -> Fate:

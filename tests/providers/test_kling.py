@@ -292,6 +292,8 @@ class TestAmbiguous:
             (200, changed(CREATED, task_id=8.67e17)),
             (200, changed(CREATED, task_id=True)),
             (200, changed(CREATED, task_id="..")),
+            (200, {**CREATED, "data": [CREATED["data"], PROCESSING["data"]]}),
+            (200, {**CREATED, "size": float("nan")}),
             (200, {**CREATED, "code": 5000}),
             (200, {**CREATED, "code": 9999}),
             (200, {**CREATED, "code": False}),
@@ -299,6 +301,7 @@ class TestAmbiguous:
             (400, {"error": {"message": "model name is required (request id: 1)", "code": ""}}),
             (400, {"code": "fail_to_fetch_task", "message": "<html>", "data": None}),
             (400, {"code": 5002, "message": "timeout"}),
+            (400, {"code": "bad_response", "message": "parallel task over resource pack limit"}),
             (403, b"<html>WAF</html>"),
             (401, b"<html>WAF</html>"),
             (404, {"error": {"message": "Invalid URL", "type": "invalid_request_error"}}),
@@ -390,6 +393,26 @@ class TestFound:
         assert (generation.videos[0].url, generation.message) == (URL, "")
         assert generation.created_at == 1775872087.0
 
+    def test_a_url_in_the_record_of_a_failure_is_no_video(self):
+        body = wrapped(None, status="FAILURE", fail_reason=URL)
+        assert parse_find(make_reply(body), "task_abc").generation.videos == ()
+
+    @pytest.mark.parametrize(
+        ("created_at", "seconds"),
+        [
+            (99_999_999_999, 99_999_999_999.0),
+            (100_000_000_000, 100_000_000.0),
+            ("1775872087", 1775872087.0),
+            (0, None),
+            (-1, None),
+            ("soon", None),
+            (True, None),
+        ],
+    )
+    def test_times_are_seconds_or_milliseconds(self, created_at, seconds):
+        sample = changed(PROCESSING, created_at=created_at)
+        assert parse_find(make_reply(sample), "878106242831892487").generation.created_at == seconds
+
     def test_a_video_object(self):
         body = video(status="completed", metadata={"url": URL}, seconds="5", completed_at=1775872100)
         generation = parse_find(make_reply(body), "task_abc").generation
@@ -412,7 +435,7 @@ class TestFound:
         assert parse_find(make_reply(body), "878106242831892487").sight is Sight.FOUND
 
     def test_several_videos_and_none(self):
-        videos = [{"url": URL}, {"url": "javascript:alert(1)"}, {"url": None}, "x", {"url": URL, "duration": "nan"}]
+        videos = [{"url": URL}, {"url": "javascript:alert(1)"}, {"url": None}, "x", {"url": URL, "duration": "inf"}]
         sample = changed(SUCCEEDED, task_result={"videos": videos})
         assert [each.duration_s for each in parse_find(make_reply(sample), OUR_ID).generation.videos] == [None, None]
         sample = changed(SUCCEEDED, task_result={})
@@ -434,6 +457,7 @@ class TestWhoseGeneration:
     def test_an_answer_about_another_id_is_no_answer(self):
         look = parse_find(make_reply(SUCCEEDED), "1")
         assert (look.sight, look.generation) == (Sight.SILENT, None)
+        assert parse_find(make_reply(PROCESSING), "1").sight is Sight.SILENT
         assert parse_find(make_reply(SUCCEEDED), "other-a1", external=True).sight is Sight.SILENT
 
     def test_our_id_is_found_by_its_echo(self):
@@ -511,7 +535,7 @@ class TestList:
             (404, b"<html>", False),
             (404, {"error": {"message": "Invalid URL"}}, False),
             (405, b"", False),
-            (404, {"code": 1202, "message": "wrong method"}, False),
+            (400, {"code": 1202, "message": "wrong method"}, False),
             (200, b"<html>", None),
             (200, {"code": 0, "data": None}, None),
             (200, {"code": 0, "data": PROCESSING["data"]}, None),
@@ -561,6 +585,7 @@ bombs = [
     b'{"code":0,"data":' + b"[" * 900 + b"]" * 900 + b"}",
     b'{"code":0,"data":{"task_id":' + b"9" * 5000 + b"}}",
     b'{"code":0,"data":{"task_id":' + b"9" * 4000 + b',"created_at":' + b"9" * 4000 + b"}}",
+    b'{"code":0,"data":{"task_id":"1","created_at":' + b"9" * 4000 + b"}}",
     b'{"code":0,"data":{"task_id":"1","created_at":NaN,"updated_at":1e999}}',
     b'{"code":' + b"1" * 4000 + b"}",
     b'{"message":"' + b"{" * 100_000 + b'"}',
