@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcher.simulator import Settings, World
@@ -156,6 +156,7 @@ json_values = st.recursive(
 FIELDS = "prompt model_name mode duration cfg_scale aspect_ratio camera_control external_task_id callback_url sound"
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS.split()), json_values))
 def test_no_body_breaks_it(body):
     """Whatever JSON comes, the answer is a reply: taken, or refused with a code."""
