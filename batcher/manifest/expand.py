@@ -7,6 +7,8 @@ there twice. Problems are collected while tasks are yielded; a caller buys nothi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batcher import catalog
@@ -23,12 +25,14 @@ from batcher.manifest.values import as_text
 from batcher.tasks import TaskSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batcher.manifest.files import Sources
     from batcher.manifest.problems import Problems
     from batcher.manifest.schema import ManifestFile
     from batcher.manifest.yaml import Document
+
+    Where = Callable[[], tuple[Place, str]]
 
 MAX_TASKS = 1_000_000
 _PARAMETERS = frozenset(PARAMETERS)
@@ -97,6 +101,7 @@ class Expansion:
         self._used = self._naming.names.union(*(change.when for change in self._changes))
         self._used |= names_in(str(self._defaults.get("negative_prompt", "")))
         self._ids: dict[str, str] = {}
+        self._twice: set[str] = set()
         self._contents: dict[bytes, str] = {}
         self._idle: dict[Place, str] = {}
         self._count = 0
@@ -133,17 +138,19 @@ class Expansion:
         for name in self._axes.keys() & (prompt.settings.keys() | prompt.variables.keys() | prompt.walks[0].keys()):
             message = f"{name!r} is an axis of the whole manifest too"
             hint = "set it for one prompt under `overrides`" if name in PARAMETERS else "rename one of them"
-            self._problems.add("E214", prompt.place(name), message, path=_path(prompt, name), hint=hint)
+            place, path = _own(prompt, name)
+            self._problems.add("E214", place, message, path=path, hint=hint)
             raise _Skip
-        text = self._parsed(prompt.text, prompt.place(prompt.text_key), _path(prompt, prompt.text_key))
+        text = self._parsed(prompt.text, partial(_own, prompt, prompt.text_key))
         settled = self._settled
         own = {**settled.variables, **prompt.variables}
         used = text.names.union(*map(names_in, (prompt.id or "", str(prompt.settings.get("negative_prompt", "")))))
         self._used |= used
         place = prompt.place("")
+        source = str(place)
         context = {**catalog.DEFAULTS, **own, "job": settled.job, "edition": settled.edition}
-        context["id"] = self._id(prompt, text, {**own, "job": settled.job, "edition": settled.edition})
-        return _Ready(prompt=prompt, text=text, used=used, context=context, place=place, source=str(place))
+        context["id"] = self._id(prompt, text, {**own, "job": settled.job, "edition": settled.edition}, source)
+        return _Ready(prompt=prompt, text=text, used=used, context=context, place=place, source=source)
 
     def _draft(self, ready: _Ready, walk: Walk, *, axes: str, take: int) -> _Draft:
         draft = _Draft(
@@ -180,7 +187,7 @@ class Expansion:
         output = self._naming.output(context)
         if output is None:
             raise _Skip
-        filled = (*ready.used, *self._naming.names, *draft.walk)
+        filled = sorted({*ready.used, *self._naming.names, *draft.walk})
         spec = TaskSpec(
             job=self._settled.job,
             name=output.rpartition("/")[2],
@@ -197,13 +204,11 @@ class Expansion:
 
     def _request(self, draft: _Draft) -> dict[str, Any]:
         prompt, settled = draft.ready.prompt, self._settled
-        place, path = prompt.place("prompt"), _path(prompt, "prompt")
-        text = self._rendered(draft.ready.text, draft.context, prompt.place(prompt.text_key), path).strip()
-        if not text:
-            self._problems.add("E211", place, "the prompt is empty", path=path, hint="say what is to be seen")
-        elif len(text) > settled.prompt_limit:
-            message = f"the prompt has {len(text)} characters, {settled.prompt_limit} are taken"
-            hint = "shorten it; `run: {prompt_limit: 2500}` is for gateways that take more"
+        text = self._rendered(draft.ready.text, draft.context, partial(_own, prompt, prompt.text_key)).strip()
+        if not 0 < len(text) <= settled.prompt_limit:
+            place, path = _own(prompt, "prompt")
+            message = f"the prompt has {len(text)} characters, 1 to {settled.prompt_limit} are taken"
+            hint = "change it; `run: {prompt_limit: 2500}` is for gateways that take more"
             self._problems.add("E211", place, message, path=path, hint=hint)
         settings = {name: value for name, value in draft.settings.items() if value is not None}
         if "negative_prompt" in settings:
@@ -225,23 +230,24 @@ class Expansion:
         """A text beside the prompt that is a template too."""
         if "{" not in text:
             return text
-        place, path = self._origin(draft, field)
-        return self._rendered(self._parsed(text, place, path), draft.context, place, path)
+        where = partial(self._origin, draft, field)
+        return self._rendered(self._parsed(text, where), draft.context, where)
 
-    def _id(self, prompt: Prompt, text: Template, context: Mapping[str, str]) -> str:
+    def _id(self, prompt: Prompt, text: Template, context: Mapping[str, str], source: str) -> str:
         if prompt.id is None:
             return id_from_words(text.sketch(context))
-        place, path = prompt.place("id"), _path(prompt, "id")
-        rendered = self._rendered(self._parsed(prompt.id, place, path), context, place, path)
+        where = partial(_own, prompt, "id")
+        rendered = self._rendered(self._parsed(prompt.id, where), context, where)
         if not rendered.strip():
+            place, path = where()
             self._problems.add("E105", place, "the id is empty", path=path, hint="give it a name")
             raise _Skip
-        key = same_key(rendered)
-        if key in self._ids:
-            message = f"the id {rendered!r} is given twice; first at {self._ids[key]}"
+        first = self._ids.setdefault(same_key(rendered), source)
+        if first is not source:
+            place, path = where()
+            message = f"the id {rendered!r} is given twice; first at {first}"
             self._problems.add("E205", place, message, path=path, hint="rename one of them")
-            raise _Skip
-        self._ids[key] = str(place)
+            self._twice.add(rendered)
         return rendered
 
     def _check_new(self, spec: TaskSpec, draft: _Draft, several: Sequence[str]) -> None:
@@ -258,10 +264,10 @@ class Expansion:
                 self._problems.add("E206", ready.place, message, path=ready.prompt.path, hint=hint)
             raise _Skip
         self._contents[content] = spec.source
-        if clash := self._naming.claim(spec, at=spec.source, axes=several):
+        clash = self._naming.claim(spec, at=spec.source, axes=several)
+        if clash and draft.context["id"] not in self._twice:
             hint = "give it another id, or name it by all that differs: {{ id }}{{ axes }}-t{{ take }}"
             self._problems.add("E207", ready.place, clash, path=ready.prompt.path, hint=hint)
-            raise _Skip
 
     def _check_variables(self) -> None:
         """Names of batcher's own, and of the API's, are not for variables."""
@@ -276,7 +282,8 @@ class Expansion:
         idle = {name for name in self._axes if name not in self._used | _PARAMETERS}
         for name in sorted(idle):
             message = f"no template uses the axis {name!r}, and the API has no such field"
-            hint = nearest(name, sorted(_PARAMETERS)).replace("keys here", "fields") + f"; or write {{{{ {name} }}}}"
+            near = get_close_matches(name, _PARAMETERS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"write {{{{ {name} }}}} where it belongs, or remove it"
             self._problems.add("E215", self._axes[name].place(), message, path=name, hint=hint)
         for place, name in self._idle.items():
             if name not in idle:
@@ -309,33 +316,35 @@ class Expansion:
             return draft.walk[field].place(), field
         if field not in prompt.settings and field in self._defaults:
             return self._document.place(("defaults", field)), f"defaults.{field}"
-        return prompt.place(field), _path(prompt, field)
+        return _own(prompt, field)
 
-    def _parsed(self, text: str, place: Place, path: str) -> Template:
+    def _parsed(self, text: str, where: Where) -> Template:
         try:
             return parse(text)
         except TemplateError as error:
-            self._note(error, place, path)
-            raise _Skip from None
+            raise self._note(error, where) from None
 
-    def _rendered(self, template: Template, context: Mapping[str, str], place: Place, path: str) -> str:
+    def _rendered(self, template: Template, context: Mapping[str, str], where: Where) -> str:
         try:
             return template.render(context)
         except TemplateError as error:
-            self._note(error, place, path)
-            raise _Skip from None
+            raise self._note(error, where) from None
 
-    def _note(self, error: TemplateError, place: Place, path: str) -> None:
+    def _note(self, error: TemplateError, where: Where) -> _Skip:
+        place, path = where()
         hint = error.hint
+        if error.near:  # a slip of the pen: what was meant is not unused
+            self._used |= {error.near}
         if error.code == "E209" and any(name in error.fragment for name in ("today", "week", "month")):
             hint = 'a date belongs into `edition: "{{ today }}"`; here write {{ edition }}'
-        self._problems.add(
-            error.code, self._document.within(place, error.fragment), error.message, path=path, hint=hint
-        )
+        place = self._document.within(place, error.fragment)
+        self._problems.add(error.code, place, error.message, path=path, hint=hint)
+        return _Skip()
 
 
-def _path(prompt: Prompt, key: str) -> str:
-    return f"{prompt.path}.{key}" if prompt.path else key
+def _own(prompt: Prompt, key: str) -> tuple[Place, str]:
+    """Where a key of a prompt stands, and its path."""
+    return prompt.place(key), f"{prompt.path}.{key}" if prompt.path else key
 
 
 def _let_templates_see(settings: Mapping[str, Any], context: dict[str, str]) -> None:

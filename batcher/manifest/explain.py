@@ -90,7 +90,8 @@ def _words(detail: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[st
 def _missing(name: str, value: Any) -> tuple[str, str, str | None]:
     if name == "prompt" and isinstance(value, dict) and any(" " in key for key in value):
         return "E106", "a key with spaces and no `prompt`: is this text with a `: ` in it?", "put the text in quotes"
-    return "E106", f"{name} is missing", f"add  {name}: ..."
+    near = get_close_matches(name, value, n=1) if isinstance(value, dict) else []
+    return "E106", f"{name} is missing", f"is {near[0]!r} meant?" if near else f"add  {name}: ..."
 
 
 def _bounds(value: Any, context: dict[str, Any]) -> str:

@@ -11,6 +11,8 @@ _WORDS = 32
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(10))})
 """Names that Windows keeps for itself, with any extension."""
 
+_PLAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
+
 
 def slug(text: str) -> str:
     """`16:9` -> `16x9`, `Café au lait` -> `cafe-au-lait`. Text that loses letters gets a hash and stays distinct."""
@@ -20,7 +22,7 @@ def slug(text: str) -> str:
 
 def file_part(text: str) -> str:
     """One part of a path: `[A-Za-z0-9._-]`, at most 80 characters, nothing hidden, no option, no device."""
-    part = _kept_distinct(re.sub(r"[^A-Za-z0-9._-]+", "-", _flat(text)), text)
+    part = text if _PLAIN.fullmatch(text) else _kept_distinct(re.sub(r"[^A-Za-z0-9._-]+", "-", _flat(text)), text)
     if part.partition(".")[0].lower() in _DEVICES:
         part = f"_{part}"
     return cut(part, MAX_NAME)
@@ -45,11 +47,15 @@ def cut(text: str, length: int) -> str:
 
 def same_key(text: str) -> str:
     """What two names share that a file system or a reader would take for one."""
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def _flat(text: str) -> str:
     """Letters without their accents."""
+    if text.isascii():
+        return text
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 

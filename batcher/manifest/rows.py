@@ -103,6 +103,8 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _key_place(line: Place, key: str) -> Place:
     """Where the value of a key begins: looked for only when there is something to say about it."""
+    if not key:
+        return line
     quoted = json.dumps(key, ensure_ascii=False)
     at = line.excerpt.find(f"{quoted}:")
     if at < 0 and (at := line.excerpt.find(quoted)) < 0:

@@ -33,13 +33,15 @@ _DOLLAR = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 class TemplateError(Exception):
     """A template that cannot be read, or a variable without a value."""
 
-    def __init__(self, code: str, message: str, *, hint: str, fragment: str) -> None:
+    def __init__(self, code: str, message: str, *, hint: str, fragment: str, near: str | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.hint = hint
         self.fragment = fragment
         """The part of the template it is about, to find its column."""
+        self.near = near
+        """The variable that may be meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,15 @@ class Template:
         return " ".join("".join(known).split())
 
 
-@lru_cache(maxsize=1024)  # the templates of a manifest; the rows of a file only pass through
 def parse(text: str) -> Template:
     """Read a template. Raises TemplateError."""
+    if "{" not in text:
+        return Template((text,), frozenset())
+    return _parse(text)
+
+
+@lru_cache(maxsize=1024)  # the templates of a manifest; the rows of a file only pass through
+def _parse(text: str) -> Template:
     if dollar := _DOLLAR.search(text):
         raise TemplateError(
             "E112",
@@ -117,6 +125,7 @@ def _fill(slot: _Slot, variables: Mapping[str, str]) -> str:
             f"nothing gives {slot.name!r} a value",
             hint=f"did you mean {near[0]}?" if near else f"add it: vars: {{{slot.name}: ...}}",
             fragment=slot.fragment,
+            near=near[0] if near else None,
         ) from None
     for each in slot.filters:
         text = each(text)
