@@ -67,7 +67,7 @@ class Batch:
         self.environment = environment
         self.clock = clock
         self.session: Session | None = None
-        self._provider = provider
+        self.provider = provider
         self._fetch = fetch
         self._rng = rng
         self._inline = inline
@@ -116,10 +116,13 @@ class Batch:
             s.tell(EventKind.ADOPTED, task, how="on disk")
         return await self._carry_out(s, run_row, folder)
 
-    async def collect(self, job: str | None, emit: Callable[[Event], None]) -> Summary:
+    async def collect(
+        self, job: str | None, emit: Callable[[Event], None], *, deadline_s: float | None = None
+    ) -> Summary:
         """Bring home what was paid for. Submits nothing."""
         selection = Selection(job=job, scope=self.endpoint.scope, orphaned=True)
-        return await self._without_manifest("collect", job or "", selection, Choices(), emit, buys=False)
+        choices = Choices(deadline_s=deadline_s)
+        return await self._without_manifest("collect", job or "", selection, choices, emit, buys=False)
 
     async def retry(self, tasks: Sequence[Task], choices: Choices, emit: Callable[[Event], None]) -> Summary:
         """A new attempt for each of these tasks (all of one job and edition), from their frozen requests."""
@@ -281,7 +284,7 @@ class Batch:
         learnt, durations = self.store.learnt(account.scope)
         return Session(
             store=self.store,
-            provider=self._provider,
+            provider=self.provider,
             fetch=self._fetch,
             folder=self.folder,
             account=account,

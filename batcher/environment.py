@@ -82,8 +82,8 @@ class Environment:
     def has_key(self) -> bool:
         return bool(self.get("COMETAPI_KEY") or self.get("COMETAPI_KEY_FILE"))
 
-    def endpoint(self, provider: str) -> Endpoint:
-        """The account to use.
+    def endpoint(self, provider: str, *, needs_key: bool = True) -> Endpoint:
+        """The account to use. A plan needs no key, as it asks nobody.
 
         Raises `UsageError` for a provider nobody knows, `MissingKeyError` and `ConfigurationError` as they say.
         """
@@ -91,12 +91,25 @@ class Environment:
             return Endpoint(provider=SIMULATOR, scope=SIMULATOR, key=SIMULATED_KEY, base_url=None)
         if provider != COMETAPI:
             raise UsageError(f"no provider is called {provider!r}", hint=f"one of {', '.join(PROVIDERS)}")
-        key, origin = self._key()
+        key, origin = self._key() if needs_key or self.has_key() else ("none", self.file)
         base_url = self.process.get("COMETAPI_BASE_URL")
         if not base_url and origin is self.file:
             base_url = self.file.get("COMETAPI_BASE_URL")
         base_url = normalise_base_url(base_url or BASE_URL)
         return Endpoint(provider=COMETAPI, scope=scope_of(base_url), key=clean_key(key), base_url=base_url)
+
+    def endpoint_of(self, scope: str, *, needs_key: bool = True) -> Endpoint:
+        """The account that tasks of this scope belong to.
+
+        Raises `ConfigurationError` where the environment now points somewhere else.
+        """
+        endpoint = self.endpoint(scope.partition("@")[0], needs_key=needs_key)
+        if endpoint.scope != scope:
+            raise ConfigurationError(
+                f"these tasks belong to {scope}, but the base URL now is {endpoint.base_url}",
+                hint=f"set COMETAPI_BASE_URL={scope.partition('@')[2] or BASE_URL}",
+            )
+        return endpoint
 
     def _key(self) -> tuple[str, Mapping[str, str]]:
         """The key, and whether the process's environment or the file had it."""

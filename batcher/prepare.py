@@ -166,8 +166,8 @@ def refuse_rename(prepared: Prepared) -> None:
     if prepared.renamed:
         task = next(iter(prepared.renamed.values()))
         raise UsageError(
-            f"{len(prepared.renamed)} tasks of {prepared.job} are the same requests as those of {task.job}, which this"
-            f" manifest was called before; nothing was sent",
+            f"{len(prepared.renamed)} tasks of {prepared.job} are the same requests as those of {task.job}, as this"
+            " manifest's job was called before; nothing was sent",
             hint="add --adopt-orphans to take the old ones over, or --buy-again to pay for them once more",
         )
 
@@ -249,11 +249,8 @@ async def commit(
             for content, task in prepared.known.items()
             if content in used and task.status is Status.PENDING and store.attempt(task.external_task_id) is None
         ]
-    adopted = []
-    for task in [t for t in added if t.status is Status.SUBMITTING] + inherited:
-        if assets := await folder.adopt(task):
-            adopted.append(store.adopted(task, assets, now=now))
-    return adopted
+    sent = [task for task in added if task.status is Status.SUBMITTING] + inherited
+    return [store.adopted(task, assets, now=now) for task in sent if (assets := await folder.adopt(task))]
 
 
 async def _used_before(prepared: Prepared, store: Store, folder: Folder, account: Account) -> dict[str, int]:
@@ -270,8 +267,8 @@ async def _used_before(prepared: Prepared, store: Store, folder: Folder, account
     used = {}
     for content in prepared.hashes if newest else ():
         first = external_task_id(job=prepared.job, content=content, namespace=account.namespace, attempt=1)
-        if number := newest.get(first.rpartition("-a")[0], 0):
-            used[content] = number
+        if attempt := newest.get(first.rpartition("-a")[0], 0):
+            used[content] = attempt
     return used
 
 

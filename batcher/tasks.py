@@ -47,7 +47,7 @@ NEXT: dict[Status, frozenset[Status]] = {
     Status.SUCCEEDED: frozenset({Status.DOWNLOADED, Status.FAILED, Status.CANCELLED}),
     Status.DOWNLOADED: frozenset({Status.SUCCEEDED, Status.CANCELLED}),  # its file was deleted: fetch it again
     Status.FAILED: frozenset({Status.PENDING, Status.CANCELLED}),
-    Status.UNCLEAR: frozenset({Status.SUBMITTING, Status.SUBMITTED, Status.PENDING, Status.CANCELLED}),
+    Status.UNCLEAR: frozenset({Status.SUBMITTED, Status.PENDING, Status.CANCELLED}),
     Status.CANCELLED: frozenset(),
 }
 

@@ -67,7 +67,7 @@ def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colours.")
     @click.option("--json", is_flag=True, help="Results on stdout as JSON.")
     @functools.wraps(function)
-    def wrapped(  # noqa: PLR0913 - one parameter an option
+    def wrapped(
         *args: Any,
         state: Path,
         env_file: Path | None,
@@ -83,7 +83,7 @@ def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """`90`, `30m`, `5h` as seconds."""
 
     name = "duration"
@@ -97,12 +97,12 @@ class Duration(click.ParamType):
             self.fail(str(exc), param, ctx)
 
 
-class Failures(click.ParamType):
+class Failures(click.ParamType[float]):
     """`5` as an int, `20%` as a share."""
 
     name = "count or share"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         text = str(value)
         try:
             if text.endswith("%"):

@@ -12,8 +12,8 @@ from batcher.runner.session import Stop
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from batcher.batch import Batch
     from batcher.cli.common import Shared
-    from batcher.connect import Batch
     from batcher.events import Event, Summary
 
 TICK_S = 0.125

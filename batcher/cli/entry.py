@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import traceback
@@ -37,10 +38,10 @@ VERBS = {
 class _Verbs(click.Group):
     """Loads a verb's module when it is used, as `--help` must be quick."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"batcher.cli.{cmd_name}")
@@ -58,7 +59,7 @@ class _Verbs(click.Group):
             raise click.UsageError(f"there is no command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
@@ -85,7 +86,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         exc.show()
         return 2
     except BatcherError as exc:
-        return _say(exc.message, exc.hint, exc.exit_code)
+        return _told(exc)
     except KeyboardInterrupt:
         return _say("interrupted", "run it again; nothing is lost", 130)
     except BrokenPipeError:
@@ -95,14 +96,22 @@ def run_command_line(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _told(error: BatcherError) -> int:
+    problems = getattr(error, "problems", ())
+    if problems:
+        from batcher.manifest import render_text  # noqa: PLC0415 - only for a bad manifest
+
+        click.echo(f"{render_text(problems)}\n{error.message}", err=True)
+        return error.exit_code
+    return _say(error.message, error.hint, error.exit_code)
+
+
 def _say(message: str, hint: str | None, code: int) -> int:
     lines = [f"error: {printable(line)}" if i == 0 else printable(line) for i, line in enumerate(message.split("\n"))]
     if hint:
         lines.append(f"hint: {printable(hint)}")
-    try:
+    with contextlib.suppress(OSError, ValueError):  # stderr is closed; the exit code tells
         click.echo("\n".join(lines), err=True)
-    except (OSError, ValueError):
-        pass  # stderr is closed; the exit code tells
     return code
 
 
@@ -111,7 +120,7 @@ def _defect(exc: Exception) -> int:
     leaves = exc.exceptions if isinstance(exc, ExceptionGroup) else (exc,)
     for leaf in leaves:
         if isinstance(leaf, BatcherError):
-            return _say(leaf.message, leaf.hint, leaf.exit_code)
+            return _told(leaf)
     frames = traceback.extract_tb(leaves[0].__traceback__)[-6:]
     places = "\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
     return _say(

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import click
 
 from batcher.cli.common import Duration, Failures, Shared, shared_options, variables_of
+from batcher.cli.consent import ask
+from batcher.cli.course import follow
+from batcher.compose import Choices, budget_of
+from batcher.connect import open_batch
+from batcher.manifest import LoadOptions, ManifestError, examine, load, render_text
+from batcher.prepare import prepare
+from batcher.runner.outcome import worst
 
 if TYPE_CHECKING:
-    from batcher.compose import Choices
-    from batcher.connect import Batch
+    from batcher.batch import Batch
     from batcher.manifest import Manifest
     from batcher.prepare import Prepared
-
-ASK_ABOVE_USD = 1.0
 
 
 @click.command()
@@ -50,7 +57,7 @@ def run(shared: Shared, manifests: tuple[Path, ...], **flags: Any) -> int:
     First what is already in flight is finished, then what is new is submitted, as many at once as the account takes.
     """
     if flags.pop("dry_run"):
-        from batcher.cli.plan import show_plans  # noqa: PLC0415 - start-up time
+        from batcher.cli.plan import show_plans  # noqa: PLC0415 - the two verbs need each other
 
         return show_plans(shared, manifests, flags)
     return run_manifests(shared, manifests, flags)
@@ -58,57 +65,55 @@ def run(shared: Shared, manifests: tuple[Path, ...], **flags: Any) -> int:
 
 def run_manifests(shared: Shared, paths: tuple[Path, ...], flags: dict[str, Any]) -> int:
     """Run manifests one after the other; the exit code that matters most."""
-    import anyio  # noqa: PLC0415 - start-up time
-
-    from batcher.runner.outcome import worst  # noqa: PLC0415 - start-up time
-
     manifests = load_all(paths, flags)
     return worst([anyio.run(_run_one, shared, manifest, flags) for manifest in manifests])
 
 
 def load_all(paths: tuple[Path, ...], flags: dict[str, Any]) -> list[Manifest]:
-    """Load every manifest before anything is sent; the problems of all of them at once on stderr."""
-    from batcher.manifest import ManifestError, load, render_text  # noqa: PLC0415 - start-up time
+    """Check every manifest before anything is sent.
 
-    manifests, errors = [], []
-    for path in paths:
-        try:
-            manifest = load(path, variables=variables_of(flags["var"]), allow_outside=flags["allow_outside"])
-            if flags["strict"] and manifest.warnings:
-                raise ManifestError(str(path), manifest.warnings)
-            manifests.append(manifest)
-        except ManifestError as exc:
-            click.echo(render_text(exc.problems), err=True)
-            errors.append(exc)
-    if errors:
-        raise errors[0]
+    Raises `ManifestError` for the last bad one; the problems of the others are printed.
+    """
+    options = LoadOptions(variables=variables_of(flags["var"]), allow_outside=flags["allow_outside"])
+    if len(paths) == 1 and not flags["strict"]:
+        return [
+            load(paths[0], variables=options.variables, allow_outside=options.allow_outside)
+        ]  # expanded, and so checked whole, when it is prepared
+    manifests, bad = [], []
+    for checked in examine(paths, now=datetime.now(UTC), options=options):
+        warnings = [p for p in checked.problems if p.severity == "warning"] if flags["strict"] else []
+        if checked.manifest is None or checked.problems.errors or warnings:
+            bad.append(ManifestError(str(checked.path), checked.problems))
+        else:
+            manifests.append(checked.manifest)
+    for error in bad[:-1]:
+        click.echo(render_text(error.problems), err=True)
+    if bad:
+        raise bad[-1]
     return manifests
 
 
 async def _run_one(shared: Shared, manifest: Manifest, flags: dict[str, Any]) -> int:
-    from batcher.cli.course import follow  # noqa: PLC0415 - start-up time
-    from batcher.connect import open_batch  # noqa: PLC0415
-    from batcher.runner.outcome import worst  # noqa: PLC0415
-
     environment = shared.environment()
     endpoint = environment.endpoint(flags["provider"] or manifest.provider or "simulator")
     codes = []
     async with open_batch(shared.state, endpoint=endpoint, environment=environment, wait=flags["wait"]) as batch:
         while True:
             prepared = _prepare(batch, manifest, flags)
-            confirm(prepared, shared, flags)
             choices = choices_of(flags)
-            code = await follow(batch, shared, lambda emit, p=prepared, c=choices: batch.run(p, c, emit))
-            codes.append(code)
-            if not prepared.unfinished_edition or code not in (0, 1):
+            ask(
+                prepared.to_buy(),
+                endpoint=endpoint,
+                has_consent=flags["yes"] or budget_of(manifest, choices).limits_money,
+                may_ask=sys.stdin.isatty() and not shared.json,
+                where=f", or to {manifest.path} a line like  budget: {{max_usd: 25}}",
+            )
+            codes.append(await follow(batch, shared, partial(batch.run, prepared, choices)))
+            if not prepared.unfinished_edition or codes[-1] not in (0, 1):
                 return worst(codes)
 
 
 def _prepare(batch: Batch, manifest: Manifest, flags: dict[str, Any]) -> Prepared:
-    from datetime import UTC, datetime  # noqa: PLC0415 - start-up time
-
-    from batcher.prepare import prepare  # noqa: PLC0415
-
     return prepare(
         manifest, endpoint=batch.endpoint, state=batch.store, now=datetime.now(UTC), edition=flags["edition"]
     )
@@ -116,37 +121,5 @@ def _prepare(batch: Batch, manifest: Manifest, flags: dict[str, Any]) -> Prepare
 
 def choices_of(flags: dict[str, Any]) -> Choices:
     """The flags as a run takes them."""
-    from batcher.compose import Choices  # noqa: PLC0415 - start-up time
-
     names = Choices.__dataclass_fields__
     return Choices(**{name: value for name, value in flags.items() if name in names})
-
-
-def confirm(prepared: Prepared, shared: Shared, flags: dict[str, Any]) -> None:
-    """Say that a run will cost money, and get consent: a budget, `-y`, or a person's word.
-
-    Raises `UsageError` where nobody can be asked, and click's Abort for a "no".
-    """
-    from batcher.compose import budget_of  # noqa: PLC0415 - start-up time
-    from batcher.errors import UsageError  # noqa: PLC0415
-    from batcher.text import human_usd  # noqa: PLC0415
-
-    prices = prepared.to_buy()
-    if prepared.endpoint.is_simulated or not prices:
-        return
-    cost = sum(price or 0.0 for price in prices)
-    unknown = sum(price is None for price in prices)
-    words = f"up to {len(prices)} clips, estimated {human_usd(cost)}" + (
-        f" and {unknown} of unknown price" if unknown else ""
-    )
-    click.echo(f"This run is PAID: {words} on {prepared.scope}.", err=True)
-    has_budget = budget_of(prepared.manifest, choices_of(flags)).limits_money
-    if flags["yes"] or has_budget:
-        return
-    if not sys.stdin.isatty() or shared.json:
-        raise UsageError(
-            f"this run would spend {words}, and there is nobody to ask; nothing was sent",
-            hint=f"add  -y  or  --max-usd {cost + 0.01:.2f}  or to {prepared.manifest.path}:  budget: {{max_usd: ...}}",
-        )
-    if cost > ASK_ABOVE_USD or unknown:
-        click.confirm("Go on?", abort=True, err=True)

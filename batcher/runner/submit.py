@@ -67,7 +67,7 @@ async def submit(s: Session, task: Task, evidence: Evidence) -> Task:
     When the run leaves it may still be `submitting`; the next run goes on from there.
     """
     walk = _Submission(s, task, evidence)
-    while walk.task.status is Status.SUBMITTING and not s.is_leaving:
+    while walk.task.status is Status.SUBMITTING and not s.is_leaving and not walk.waits_for_a_run:
         await walk.step()
     if walk.task.status is Status.SUBMITTING and walk.was_never_sent:
         walk.task = s.store.released(walk.task, reason="not sent", wait_s=0, refused=False, now=s.clock.now())
@@ -84,6 +84,8 @@ class _Submission:
         self.posted: Posted | None = None
         self.found: Generation | None = None
         self.failures = 0
+        self.waits_for_a_run = False
+        """The next step is to send it, and this command sends nothing."""
         self.sent_before = evidence.doubt or evidence.history
 
     @property
@@ -93,6 +95,9 @@ class _Submission:
     async def step(self) -> None:
         self.e = with_controls(self.s, self.e)
         action = protocol.decide(self.e)
+        if action is Action.POST and not self.s.options.buys:
+            self.waits_for_a_run = True
+            return
         match action:
             case Action.POST:
                 await self._post()
@@ -175,6 +180,7 @@ class _Submission:
         request_id = self.posted.request_id if self.posted else None
         self.task = s.store.accepted(self.task, generation, request_id=request_id, how=how, now=s.clock.now())
         s.tally["submitted" if how == "create" else "adopted"] += 1
+        s.nudge()
         s.cost_usd += (self.task.cost_usd or 0.0) if how == "create" else 0.0
         s.tell(EventKind.SUBMITTED if how == "create" else EventKind.ADOPTED, self.task, how=how)
 

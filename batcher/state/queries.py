@@ -281,11 +281,29 @@ class Queries:
         )
         return account_of(rows[0]) if rows else None
 
+    def expiring(self, *, job: str, scope: str) -> list[tuple[str, str]]:
+        """Finished clips that are not home yet and when their URL dies, the most urgent first."""
+        rows = self._rows(
+            "SELECT t.name, a.asset_expires_at FROM tasks t"
+            " JOIN attempts a ON a.external_task_id = t.external_task_id"
+            " WHERE t.job = ? AND t.scope = ? AND t.status = 'succeeded' AND a.asset_expires_at IS NOT NULL"
+            " ORDER BY a.asset_expires_at LIMIT 100",
+            (job, scope),
+        )
+        return [(row["name"], row["asset_expires_at"]) for row in rows]
+
     def last_run(self, job: str | None = None) -> dict[str, Any] | None:
         rows = self._rows(
             "SELECT * FROM runs WHERE ? IS NULL OR job = ? ORDER BY started_at DESC, id DESC LIMIT 1", (job, job)
         )
         return rows[0] if rows else None
+
+    def last_manifest(self) -> str | None:
+        """The manifest of the newest run that had one."""
+        rows = self._rows(
+            "SELECT manifest FROM runs WHERE manifest IS NOT NULL ORDER BY started_at DESC, id DESC LIMIT 1"
+        )
+        return rows[0]["manifest"] if rows else None
 
     def learnt(self, scope: str) -> tuple[int | None, dict[str, list[float]]]:
         """The learnt limit of an account, and finished times (seconds) by class."""

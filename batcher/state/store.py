@@ -256,10 +256,12 @@ class Store(Planning):
         return moved
 
     def resubmit(self, task: Task, *, now: float) -> Task:
-        """A person says that an unclear submission was not taken: it goes again, under its own id."""
+        """A person says that an unclear submission was not taken: it waits to go again, under its own id."""
         with self.transaction():
-            moved = self._move(task, Status.SUBMITTING, error_class=None, error_code=None, error_message=None)
-            self._attempt(moved, "status = 'submitting', inherited = 0")
+            moved = self._move(
+                task, Status.PENDING, not_before=None, error_class=None, error_code=None, error_message=None
+            )
+            self._attempt(moved, "status = 'pending', cost_usd = 0")
             self._event(moved, "resubmit", iso(now), {})
         return moved
 

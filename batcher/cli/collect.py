@@ -1,0 +1,41 @@
+"""`batcher collect`: bring home what was paid for. Never spends."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio
+import click
+
+from batcher.cli.common import Duration, Shared, shared_options
+from batcher.cli.course import follow
+from batcher.connect import open_batch
+from batcher.errors import UsageError
+from batcher.runner.outcome import worst
+from batcher.state.queries import Queries
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option("--wait", is_flag=True, help="Wait for another run on this state to end.")
+@click.option("--deadline", "deadline_s", type=Duration(), help="Leave after this, resumable (exit 75).")
+@shared_options
+def collect(shared: Shared, job: str | None, *, wait: bool, deadline_s: float | None) -> int:
+    """Poll and download what was already paid for; needs no manifest. Never submits anything."""
+    state = Queries.open(shared.state)
+    try:
+        scopes = sorted({j.scope for j in state.jobs() if job in (None, j.job)})
+    finally:
+        state.close()
+    if not scopes:
+        raise UsageError(
+            f"the state knows no job {job!r}" if job else "the state knows no job", hint="batcher status"
+        )
+    return worst([anyio.run(_collect, shared, job, scope, wait, deadline_s) for scope in scopes])
+
+
+async def _collect(shared: Shared, job: str | None, scope: str, wait: bool, deadline_s: float | None) -> int:  # noqa: FBT001 - anyio.run passes by position
+    environment = shared.environment()
+    endpoint = environment.endpoint_of(scope)
+    async with open_batch(shared.state, endpoint=endpoint, environment=environment, wait=wait) as batch:
+        return await follow(batch, shared, partial(batch.collect, job, deadline_s=deadline_s))

@@ -1,0 +1,42 @@
+"""Getting consent to spend: a flag, a budget, or a person's word. Simulated runs need none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from batcher.errors import UsageError
+from batcher.text import human_usd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batcher.environment import Endpoint
+
+ASK_ABOVE_USD = 1.0
+
+
+def ask(
+    prices: Sequence[float | None], *, endpoint: Endpoint, has_consent: bool, may_ask: bool, where: str = ""
+) -> None:
+    """Say that a run is paid, and get consent above a dollar. `prices` has None for an unknown price.
+
+    Raises `UsageError` where consent is missing and nobody can be asked, click's Abort for a "no".
+    """
+    if endpoint.is_simulated or not prices:
+        return
+    cost = sum(price or 0.0 for price in prices)
+    unknown = sum(price is None for price in prices)
+    words = f"up to {len(prices)} clip{'s' * (len(prices) > 1)}, estimated {human_usd(cost)}"
+    words += f" and {unknown} of unknown price" if unknown else ""
+    click.echo(f"This run is PAID: {words} on {endpoint.scope}.", err=True)
+    if has_consent:
+        return
+    if not may_ask:
+        raise UsageError(
+            f"this run would spend {words}, and there is nobody to ask; nothing was sent",
+            hint=f"add  -y  or  --max-usd {cost + 0.01:.2f}{where}",
+        )
+    if cost > ASK_ABOVE_USD or unknown:
+        click.confirm("Go on?", abort=True, err=True)

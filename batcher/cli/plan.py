@@ -1,0 +1,137 @@
+"""`batcher plan`: what a run would do and cost. Sends nothing, writes nothing, needs no key."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batcher.cli.common import Shared, shared_options
+from batcher.cli.run import load_all
+from batcher.compose import Choices, budget_of
+from batcher.policy.concurrency import START
+from batcher.policy.polling import typical_s
+from batcher.prepare import prepare
+from batcher.report.document import plan_document
+from batcher.report.plan import plan_text
+from batcher.report.views import PlanLine, PlanView
+from batcher.state.queries import Queries
+from batcher.tasks import IN_FLIGHT, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batcher.manifest import Manifest
+    from batcher.prepare import Prepared
+
+SAMPLE = 20
+"""Tasks named of each kind; the counts are the truth."""
+
+
+@click.command()
+@click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--provider", help="simulator or cometapi, instead of the manifest's.")
+@click.option("--var", multiple=True, metavar="NAME=VALUE", help="Replace a variable of the manifest.")
+@click.option("--edition", help="This edition, instead of the manifest's.")
+@click.option("--max-usd", type=click.FloatRange(0), help="Instead of budget.max_usd.")
+@click.option("--allow-outside", is_flag=True, help="Let prompt files lie outside the manifest's folder.")
+@click.option("--strict", is_flag=True, help="Take the manifest's warnings for errors.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when there is something to do, 0 when not.")
+@shared_options
+def plan(shared: Shared, manifests: tuple[Path, ...], **flags: Any) -> int:
+    """Show what a run would do: new, in flight, done, failed, orphaned, cost and time. Sends nothing."""
+    return show_plans(shared, manifests, flags)
+
+
+def show_plans(shared: Shared, paths: tuple[Path, ...], flags: dict[str, Any]) -> int:
+    """Print the plan of each manifest; the exit code."""
+    something = False
+    with ExitStack() as stack:
+        state = None
+        if shared.state.exists():
+            state = Queries.open(shared.state)
+            stack.callback(state.close)
+        for manifest in load_all(paths, flags):
+            prepared = _prepare(shared, manifest, state, flags)
+            view = plan_view(prepared, state, flags)
+            something |= bool(view.to_submit or view.in_flight)
+            shared.result(plan_text(view), plan_document(view))
+    return 2 if something and flags.get("detailed_exitcode") else 0
+
+
+def _prepare(shared: Shared, manifest: Manifest, state: Queries | None, flags: dict[str, Any]) -> Prepared:
+    endpoint = shared.environment().endpoint(flags["provider"] or manifest.provider or "simulator", needs_key=False)
+    return prepare(manifest, endpoint=endpoint, state=state, now=datetime.now(UTC), edition=flags["edition"])
+
+
+def plan_view(prepared: Prepared, state: Queries | None, flags: dict[str, Any]) -> PlanView:
+    """A prepared manifest as the report shows it."""
+    prices = prepared.to_buy()
+    known = [price for price in prices if price is not None]
+    budget = budget_of(prepared.manifest, Choices(max_usd=flags["max_usd"]))
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    spent = (
+        state.spent(job=prepared.job, edition=prepared.edition, scope=prepared.scope, day=day).usd if state else 0.0
+    )
+    warnings = [p.message for p in prepared.manifest.warnings]
+    if prepared.unfinished_edition:
+        warnings.append(f"edition {prepared.edition!r} is unfinished and comes first")
+    if prepared.renamed:
+        warnings.append(
+            f"{len(prepared.renamed)} tasks were bought under the job's former name: run with --adopt-orphans"
+        )
+    if budget.max_usd is not None and spent + sum(known) > budget.max_usd:
+        warnings.append("the budget does not cover all of it: the run would stop at it (exit 3), resumable")
+    return PlanView(
+        job=prepared.job,
+        manifest=str(prepared.manifest.path),
+        provider=prepared.scope,
+        simulated=prepared.endpoint.is_simulated,
+        edition=prepared.edition,
+        to_submit=len(prices),
+        in_flight=prepared.in_flight,
+        done=len(prepared.by_status(Status.DOWNLOADED)),
+        failed=len(prepared.by_status(Status.FAILED)),
+        unclear=len(prepared.by_status(Status.UNCLEAR)),
+        orphaned=len(prepared.orphans),
+        cost_usd=sum(known) if known or not prices else None,
+        cost_is_estimate=prepared.prices_are_estimates(),
+        unknown_prices=len(prices) - len(known),
+        budget_usd=budget.max_usd,
+        spent_usd=spent,
+        eta_s=_eta_s(prepared, state),
+        lines=tuple(_lines(prepared)),
+        warnings=tuple(warnings),
+        next=(f"batcher run {prepared.manifest.path}",) if prices or prepared.in_flight else (),
+    )
+
+
+def _lines(prepared: Prepared) -> Iterator[PlanLine]:
+    for wanted in prepared.new()[:SAMPLE]:
+        yield PlanLine(kind="submit", name=wanted.spec.name, cost_usd=wanted.price_usd, source=wanted.spec.source)
+    kinds = {
+        "submit": (Status.PENDING,),
+        "resume": (*IN_FLIGHT, Status.SUCCEEDED),
+        "failed": (Status.FAILED,),
+        "unclear": (Status.UNCLEAR,),
+    }
+    for kind, statuses in kinds.items():
+        for task in prepared.by_status(*statuses)[:SAMPLE]:
+            cost = task.cost_usd if kind == "submit" else None
+            yield PlanLine(kind=kind, name=task.name, cost_usd=cost, source=task.source)
+    for task in prepared.orphans[:SAMPLE]:
+        yield PlanLine(kind="orphaned", name=task.name, source=task.source)
+
+
+def _eta_s(prepared: Prepared, state: Queries | None) -> float | None:
+    """From what earlier runs learnt; None where nothing was."""
+    if state is None:
+        return None
+    limit, durations = state.learnt(prepared.scope)
+    typical = typical_s([seconds for times in durations.values() for seconds in times])
+    waiting = len(prepared.to_buy()) + prepared.in_flight
+    slots = prepared.manifest.settings.concurrency or limit or START
+    return None if typical is None else waiting * typical / slots

@@ -1,0 +1,99 @@
+"""`batcher retry`: another attempt for tasks that failed, or that a person picked."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import click
+
+from batcher.cli.common import Shared, shared_options
+from batcher.cli.consent import ask
+from batcher.cli.course import follow
+from batcher.compose import Choices
+from batcher.connect import open_batch
+from batcher.errors import UsageError
+from batcher.policy.retry import FailureClass
+from batcher.runner.outcome import worst
+from batcher.state.queries import Queries, Selection
+from batcher.tasks import Status
+
+if TYPE_CHECKING:
+    from batcher.tasks import Task
+
+RETRYABLE = (Status.FAILED,)
+PAID_TWICE = (Status.UNCLEAR, Status.SUBMITTED, Status.PROCESSING)
+"""Tasks whose last attempt may still bring a clip: retried only with `--pay-again`."""
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option("--failed", is_flag=True, help="All that failed.")
+@click.option("--class", "failure_class", type=click.Choice(list(FailureClass)), help="Those that failed like this.")
+@click.option("-s", "--select", "include", multiple=True, help="These: a name glob, status:WORD or id:ID.")
+@click.option("--pay-again", is_flag=True, help="Also tasks that are unclear or overdue: may pay twice for a clip.")
+@click.option("--max-usd", type=click.FloatRange(0), help="Instead of budget.max_usd.")
+@click.option("-y", "--yes", is_flag=True, help="Pay without asking.")
+@click.option("--wait", is_flag=True, help="Wait for another run on this state to end.")
+@shared_options
+def retry(  # noqa: PLR0913 - one parameter an option
+    shared: Shared,
+    job: str | None,
+    *,
+    failed: bool,
+    failure_class: str | None,
+    include: tuple[str, ...],
+    pay_again: bool,
+    max_usd: float | None,
+    yes: bool,
+    wait: bool,
+) -> int:
+    """Buy another attempt for failed or chosen tasks, and run it. The requests are those frozen in the state."""
+    if not (failed or failure_class or include):
+        raise UsageError("retry what?", hint="--failed, --class CLASS, or -s SELECTOR")
+    state = Queries.open(shared.state)
+    try:
+        found = state.tasks(
+            Selection(job=job, include=include, orphaned=True),
+            statuses=(*RETRYABLE, *(PAID_TWICE if include else ())),
+        )
+    finally:
+        state.close()
+    tasks = [t for t in found if _is_chosen(t, failure_class, pay_again=pay_again)]
+    if not tasks:
+        click.echo("nothing to retry", err=True)
+        return 0
+    groups: dict[tuple[str, str, str], list[Task]] = {}
+    for task in tasks:
+        groups.setdefault((task.scope, task.job, task.edition), []).append(task)
+    choices = Choices(max_usd=max_usd)
+    return worst([anyio.run(_retry, shared, group, choices, yes, wait) for group in groups.values()])
+
+
+def _is_chosen(task: Task, failure_class: str | None, *, pay_again: bool) -> bool:
+    if task.status in PAID_TWICE:
+        if not pay_again and (task.status is Status.UNCLEAR or task.overdue):
+            word = "overdue" if task.overdue else task.status
+            raise UsageError(
+                f"{task.name} is {word}: its last attempt may still bring a clip",
+                hint="batcher resolve settles an unclear one; or add --pay-again to pay for another attempt",
+            )
+        return pay_again and (task.status is Status.UNCLEAR or task.overdue)
+    return failure_class in (None, task.error_class)
+
+
+async def _retry(shared: Shared, tasks: list[Task], choices: Choices, yes: bool, wait: bool) -> int:  # noqa: FBT001 - anyio.run passes by position
+    environment = shared.environment()
+    endpoint = environment.endpoint_of(tasks[0].scope)
+    ask(
+        [task.cost_usd for task in tasks],
+        endpoint=endpoint,
+        has_consent=yes or choices.max_usd is not None,
+        may_ask=sys.stdin.isatty() and not shared.json,
+    )
+    async with open_batch(shared.state, endpoint=endpoint, environment=environment, wait=wait) as batch:
+        fresh = [batch.store.task(task.id) for task in tasks]
+        same = [new for new, old in zip(fresh, tasks, strict=True) if new.status is old.status]
+        return await follow(batch, shared, partial(batch.retry, same, choices))
