@@ -40,7 +40,8 @@ class Settings:
     # The API
     shape: Shape = "native"
     checks: tuple[Check, ...] = ("parameters", "duplicate", "moderation", "balance", "slots")
-    """The order in which a create is judged, after its key and its JSON. No document tells the true one."""
+    """The order in which a create is judged, after its key and its JSON. No document tells the true one. Moderation
+    and balance are judged after the parameters."""
     used_ids: UsedId = "refuse"
     """What a used `external_task_id` meets: 1201 in the real words, 1201 in other words, the old generation, or
     a second one that is charged again."""
@@ -87,6 +88,9 @@ class Settings:
         for mood, chance in self.callback_moods.items():
             if mood not in get_args(CallbackMood) or not 0 <= chance <= 1:
                 raise ValueError(f"callback_moods: {mood!r}: {chance!r} is no mood with a chance in 0..1")
+        judged = ["parameters", *(check for check in self.checks if check in ("moderation", "balance"))]
+        if [check for check in self.checks if check in judged] != judged:
+            raise ValueError("checks: parameters must be among them, before moderation and balance")
         if self.limit < 1 or self.time_scale <= 0:
             raise ValueError("limit must be at least 1 and time_scale above 0")
 

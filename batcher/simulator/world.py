@@ -40,6 +40,18 @@ class _Late:
     due: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """One create call and what came of it: a line of the journal."""
+
+    account: str
+    create: Create
+    generation: Generation | None = None
+    late: _Late | None = None
+    settled: int | None = None
+    """The number of the late call that this one settles."""
+
+
 class World:
     """A simulated provider. `World()` lives in memory, `World.open(path)` in a file too."""
 
@@ -93,11 +105,12 @@ class World:
             due = now + self.settings.late_s
             late = _Late(number=self._late_count + 1, account=account, request=request, due=due)
         create = Create(at=now, outcome=outcome, charged=False, fault=fault.name, **_ids(request))
-        self._record(account, create, late=late)
+        self._record(_Entry(account=account, create=create, late=late))
 
     def refuse(self, account: str, request: Mapping[str, Any], refusal: Refusal, *, now: float) -> None:
         """Write down a create call that was not even judged: a bad key, no JSON."""
-        self._record(account, Create(at=now, outcome=f"refused {refusal.code}", charged=False, **_ids(request)))
+        create = Create(at=now, outcome=f"refused {refusal.code}", charged=False, **_ids(request))
+        self._record(_Entry(account=account, create=create))
 
     def find(self, account: str, ident: str, *, now: float) -> Generation | Refusal:
         """Look one generation up by its id or its external id."""
@@ -148,24 +161,23 @@ class World:
         late: int | None = None,
     ) -> Generation | Refusal:
         verdict = judge(self.account(account), request, self.settings, now=at)
-        if verdict is None:
-            verdict = self._born(account, request, at, mark=fault.mark if fault else "")
-            outcome, is_new, task_id = "accepted", True, verdict.id
-        elif isinstance(verdict, Generation):
-            outcome, is_new, task_id = "returned", False, verdict.id
+        new = None if verdict else self._born(account, request, at, mark=fault.mark if fault else "")
+        answer = new or verdict
+        assert answer
+        if isinstance(answer, Refusal):
+            outcome, task_id = f"refused {answer.code}", None
         else:
-            outcome, is_new, task_id = f"refused {verdict.code}", False, None
+            outcome, task_id = "accepted" if new else "returned", answer.id
         create = Create(
             at=at,
             outcome=outcome,
-            charged=is_new,
+            charged=new is not None,
             task_id=task_id,
             fault="zombie" if late else fault.name if fault else None,
             **_ids(request),
         )
-        new = verdict if is_new and isinstance(verdict, Generation) else None
-        self._record(account, create, generation=new, settled=late)
-        return verdict
+        self._record(_Entry(account=account, create=create, generation=new, settled=late))
+        return answer
 
     def _born(self, account: str, request: Mapping[str, Any], at: float, *, mark: str) -> Generation:
         snowflake = (int(at * 1000) - _SNOWFLAKE_EPOCH_MS) << _SNOWFLAKE_SHIFT
@@ -198,59 +210,38 @@ class World:
 
     # Remembering
 
-    def _record(
-        self,
-        account: str,
-        create: Create,
-        *,
-        generation: Generation | None = None,
-        late: _Late | None = None,
-        settled: int | None = None,
-    ) -> None:
-        """Write down one create call and what came of it, then make it true."""
-        line = {
-            "account": account,
-            "create": asdict(create),
-            "generation": generation and asdict(generation),
-            "late": late and asdict(late),
-            "settled": settled,
-        }
+    def _record(self, entry: _Entry) -> None:
+        """Write an entry down, then make it true."""
         if self._journal:
             # A refusal changes nothing that matters: it need not wait for the disk.
-            self._journal.append(line, durable=bool(generation or late))
-        self._apply(account, create, generation=generation, late=late, settled=settled)
-
-    def _apply(
-        self,
-        account: str,
-        create: Create,
-        *,
-        generation: Generation | None,
-        late: _Late | None,
-        settled: int | None,
-    ) -> None:
-        self.account(account).creates.append(create)
-        if generation:
-            self.account(account).add(generation)
-            self._owners[generation.id] = account
-            self._last_id = int(generation.id)
-        if late:
-            self._late[late.number] = late
-            self._late_count = max(self._late_count, late.number)
-        if settled:
-            del self._late[settled]
+            self._journal.append(asdict(entry), durable=bool(entry.generation or entry.late))
+        self._apply(entry)
 
     def _replay(self, line: dict[str, Any]) -> None:
         try:
-            self._apply(
-                line["account"],
-                Create(**line["create"]),
+            entry = _Entry(
+                account=line["account"],
+                create=Create(**line["create"]),
                 generation=Generation(**line["generation"]) if line["generation"] else None,
                 late=_Late(**line["late"]) if line["late"] else None,
                 settled=line["settled"],
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a line of a simulated world: {str(line)[:80]}") from error
+        self._apply(entry)
+
+    def _apply(self, entry: _Entry) -> None:
+        account = self.account(entry.account)
+        account.creates.append(entry.create)
+        if entry.generation:
+            account.add(entry.generation)
+            self._owners[entry.generation.id] = entry.account
+            self._last_id = int(entry.generation.id)
+        if entry.late:
+            self._late[entry.late.number] = entry.late
+            self._late_count = entry.late.number
+        if entry.settled:
+            del self._late[entry.settled]
 
 
 def _ids(request: Mapping[str, Any]) -> dict[str, str]:

@@ -275,6 +275,8 @@ def test_every_fault_that_creates_nothing_has_an_answer():
         {"faults": {"html-502": 0.6, "reset-after": 0.6}},
         {"script": ("nonsense",)},
         {"limit": 0},
+        {"checks": ("slots",)},
+        {"checks": ("moderation", "parameters")},
         {"callback_moods": {"lost": 2}},
     ],
 )
