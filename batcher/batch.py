@@ -92,6 +92,7 @@ class Batch:
             self.store, self.endpoint, folder, self.environment, job=prepared.job, now=now
         )
         adopted = await commit(prepared, self.store, folder, account, root=root, now=now)
+        prepared = replace(prepared, known=self.store.known(prepared.hashes))
         selection = replace(prepared.selection, include=choices.include, exclude=choices.exclude)
         options = options_of(
             prepared.manifest,

@@ -139,3 +139,5 @@ def _next(job: Job, counts: Mapping[str, int], unclear: list[Task]) -> Iterator[
         yield f"batcher resolve {unclear[0].name} --adopt TASK_ID | --resubmit | --drop"
     if counts.get(Status.FAILED, 0):
         yield f"batcher retry {job.job} --failed"
+    if not unfinished and not unclear and job.manifest:
+        yield f"batcher plan {job.manifest}"

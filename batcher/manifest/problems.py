@@ -121,6 +121,10 @@ class Problem:
     def severity(self) -> str:
         return "warning" if self.code.startswith("W") else "error"
 
+    def __str__(self) -> str:
+        path = f"{self.path}: " if self.path else ""
+        return f"{self.place.file}:{self.place.line}:{self.place.column}: {path}{self.message}"
+
     def as_dict(self) -> dict[str, Any]:
         """The problem for `--output-format json`."""
         return {
@@ -197,12 +201,7 @@ def render_text(problems: Iterable[Problem]) -> str:
 
 def _compiler_style(problem: Problem) -> str:
     place = problem.place
-    path = f"{problem.path}: " if problem.path else ""
-    lines = [
-        printable(
-            f"{problem.severity}[{problem.code}]: {place.file}:{place.line}:{place.column}: {path}{problem.message}"
-        )
-    ]
+    lines = [printable(f"{problem.severity}[{problem.code}]: {problem}")]
     if place.excerpt:
         number = str(place.line)
         before, marked = _window(place)

@@ -72,7 +72,7 @@ def picture(width: int | None, height: int | None) -> str:
 
 def command(*words: str) -> str:
     """Write a command as it can be pasted into a shell."""
-    return shlex.join(["batcher", *map(printable, words)])
+    return shlex.join(["batcher", *filter(None, map(printable, words))])
 
 
 def next_lines(commands: Sequence[str]) -> list[str]:

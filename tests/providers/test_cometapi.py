@@ -3,6 +3,7 @@
 import json
 import socket
 
+import anyio
 import pytest
 
 from batcher.errors import ConfigurationError
@@ -101,8 +102,6 @@ class TestVerdicts:
             "close before reading",
             "close after reading",
             "reset after reading",
-            "stall",
-            "endless 103",
             "half a head",
             "garbage",
             "big head",
@@ -112,7 +111,7 @@ class TestVerdicts:
     )
     async def test_a_broken_answer_is_ambiguous_and_silent_and_nothing_is_sent_twice(self, script):
         async with serve(script=script) as server:
-            provider = make_provider(server, timeout_s=0.1)
+            provider = make_provider(server)
             posted = await provider.create(REQUEST, external_task_id=OUR_ID)
             assert (posted.fate, posted.generation) == (Fate.AMBIGUOUS, None)
             assert server.connections == 1
@@ -121,6 +120,24 @@ class TestVerdicts:
             assert (await provider.list(page=1, size=30)).supported is None
             await provider.aclose()
         assert server.connections == 4
+
+    @pytest.mark.parametrize("script", ["stall", "endless 103"])
+    async def test_an_answer_that_does_not_come_is_ambiguous_and_silent(self, script):
+        async with serve(script=script) as server:
+            provider = make_provider(server, timeout_s=0.9)
+
+            async def create():
+                posted = await provider.create(REQUEST, external_task_id=OUR_ID)
+                assert (posted.fate, posted.detail) == (Fate.AMBIGUOUS, "no complete answer within 0.9 s")
+
+            async def look():
+                assert (await provider.find_external(OUR_ID)).sight is Sight.SILENT
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(create)
+                tasks.start_soon(look)
+            await provider.aclose()
+        assert len(server.requests) == 2
 
     @pytest.mark.parametrize(
         "reply",
