@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from batcher.simulator.clips import sample
 
-pytestmark = pytest.mark.npm
+pytestmark = [pytest.mark.npm, pytest.mark.timeout(120)]
 
 SCRIPT = Path(__file__).with_name("kling_api.mjs")
 SIMULATE = [sys.executable, "-c", "from batcher.cli.simulate import simulate; simulate()"]
