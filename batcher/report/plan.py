@@ -44,7 +44,7 @@ def _tasks(plan: PlanView, *, most: int | None) -> Iterator[str]:
     shown, _ = bounded(rows, most=most)
     yield from columns(shown, indent="  ", right=(3,))
     total = plan.to_submit + plan.in_flight + plan.done + plan.failed + plan.unclear + plan.orphaned
-    if total > len(shown):
+    if shown and total > len(shown):
         yield f"  … {total - len(shown)} more"
 
 

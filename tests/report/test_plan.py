@@ -53,9 +53,10 @@ next: batcher run jobs/autumn.yaml
 
 
 def test_a_plan_with_nothing_to_buy_says_so():
-    text = plan_text(replace(PLAN, to_submit=0, cost_usd=0.0))
+    text = plan_text(replace(PLAN, to_submit=0, cost_usd=0.0, lines=()))
     assert "nothing to buy" in text
     assert "cost" not in text
+    assert "more" not in text
 
 
 def test_a_plan_without_prices_or_a_budget_says_so():
