@@ -185,12 +185,16 @@ class ManifestError(UsageError):
 
     def __init__(self, file: str, problems: Problems) -> None:
         self.problems = tuple(problems)
-        count = f"{problems.errors} problem{'' if problems.errors == 1 else 's'}"
-        hidden = problems.errors - sum(p.severity == "error" for p in self.problems)
-        more = f", the first {len(self.problems)} shown" if hidden > 0 else ""
+        count, what = problems.errors, "problem"
+        if not count:  # --strict
+            count, what = len(self.problems), "warning"
+        kept = sum(p.severity == "error" for p in self.problems)
+        more = f", the first {kept} shown" if problems.errors > kept else ""
         check = f"batcher check {printable(file)}"
         super().__init__(
-            f"{count} in {printable(file)}{more}. Nothing was sent. Next: fix and run  {check}", hint=check
+            f"{count} {what}{'' if count == 1 else 's'} in {printable(file)}{more}. Nothing was sent. "
+            f"Next: fix and run  {check}",
+            hint=check,
         )
 
 
