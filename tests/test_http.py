@@ -56,6 +56,12 @@ def anyio_backend(request):
     return request.param
 
 
+@pytest.fixture(autouse=True)
+def clean_environ(monkeypatch):
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def make_client(url, **changes):
     return ApiClient(**{"base_url": url, "key": KEY, "timeout_s": 10, "post_timeout_s": 10} | changes)
 
@@ -266,6 +272,26 @@ class TestNotSent:
             async for call in get_and_post(client):
                 assert (await call()).status == 200
             await client.aclose()
+
+    async def test_an_expired_certificate_reminds_of_the_clock(self, monkeypatch, tmp_path):
+        certificate, context = make_certificate(tmp_path, days_left=-1)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        async with serve(tls=context) as server:
+            client = make_client(server.url)
+            with pytest.raises(NotSentError, match=r"expired.*clock"):
+                await client.get("/looks")
+            await client.aclose()
+
+    @pytest.mark.parametrize("name", ["PoolTimeout", "UnsupportedProtocol", "LocalProtocolError"])
+    async def test_what_fails_on_our_side_of_the_wire(self, name):
+        def handler(request):
+            raise getattr(httpx, name)(f"Illegal header value b'Bearer {KEY}'")
+
+        client = make_client("https://api.example", transport=httpx.MockTransport(handler))
+        async for call in get_and_post(client):
+            with pytest.raises(NotSentError, match=name) as caught:
+                await call()
+            assert_keeps_secret(caught.value)
 
 
 @pytest.mark.anyio
@@ -523,7 +549,7 @@ class TestRetryAfter:
         assert seconds is None or 0.5 <= seconds <= 300
 
 
-def make_certificate(folder):
+def make_certificate(folder, *, days_left=1):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
@@ -533,8 +559,8 @@ def make_certificate(folder):
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=9))
+        .not_valid_after(now + dt.timedelta(days=days_left))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, hashes.SHA256())
     )
