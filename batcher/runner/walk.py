@@ -203,11 +203,9 @@ async def _download(s: Session, task: Task) -> Task:
         try:
             return await _save(s, task, url)
         except FetchError as exc:
-            trouble = exc.message
+            trouble, url = exc.message, None  # a fresh URL costs nothing, and may name another host
             if exc.fault in (FetchFault.FORBIDDEN_URL, FetchFault.TOO_LARGE):
                 break
-            if exc.fault is FetchFault.GONE:
-                url = None
         except BrokenClipError as exc:
             trouble, url = str(exc), None
         except DiskError as exc:
