@@ -128,7 +128,7 @@ def parse(text: str, *, file: str, problems: Problems) -> Document | None:
             if not builder.take(event):
                 return None
     except yaml.MarkedYAMLError as error:
-        _explain(error, file, lines, problems)
+        _explain(error, file, lines, problems, inside=builder.inside)
         return None
     if builder.root is None:
         problems.add("E101", Place(file=file), "the file is empty", hint="start one with  batcher init")
@@ -157,6 +157,11 @@ class _Builder:
         self._open: list[_Frame] = []
         self._anchors: dict[str, Node | None] = {}
         self._count = 0
+
+    @property
+    def inside(self) -> Span | None:
+        """Where the innermost list or mapping begins that is still open."""
+        return self._open[-1].node.span if self._open else None
 
     def take(self, event: Any) -> bool:
         """Add one event. False: a limit is reached or the structure is not ours to read; stop."""
@@ -328,17 +333,21 @@ _WORDS = {
     "did not find expected key": ("not indented like the lines before it, or a quote is missing", "line it up"),
     "did not find expected '-' indicator": ("not indented like the other list items", "line the dashes up"),
     "did not find expected <document start>": ("more text after the end of the data", "check the indentation"),
-    "did not find expected node content": ("a bracket is opened and never closed", "close it, or quote the text"),
     "found unexpected end of stream": ("a quote is opened and never closed", "close it"),
 }
 """libyaml's words -> ours, with the next step."""
 
 
-def _explain(error: yaml.MarkedYAMLError, file: str, lines: list[str], problems: Problems) -> None:
+def _explain(
+    error: yaml.MarkedYAMLError, file: str, lines: list[str], problems: Problems, *, inside: Span | None
+) -> None:
     mark = error.problem_mark or error.context_mark
     span = Span(mark.line + 1, mark.column + 1, 1) if mark else Span(1, 1, 1)
     words = error.problem or str(error)
     message, hint = _WORDS.get(words, (words, "quote text that holds `: `, ` #`, `@`, `%` or a backtick"))
     if "unexpected end of stream" in words and error.context_mark:
         span = Span(error.context_mark.line + 1, error.context_mark.column + 1, 1)
+    elif inside and lines[inside.line - 1][inside.column - 1] in "[{" and not any(lines[span.line - 1 :]):
+        message, hint = "a bracket is opened and never closed", "close it, or quote the text"
+        span = inside
     problems.add("E101", _place(file, lines, span), message, hint=hint)
