@@ -24,7 +24,7 @@ MAX_NODES = 2_000_000
 """Aliases counted as often as they are used."""
 
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # those of libyaml, so that its line numbers are ours
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff\ud800-\udfff]")
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"true", "True", "TRUE"})
 _FALSE = frozenset({"false", "False", "FALSE"})
