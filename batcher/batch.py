@@ -180,7 +180,7 @@ class Batch:
     # ---- the course of a run --------------------------------------------------------------------------------
 
     async def _carry_out(self, s: Session, run_row: Run, folder: Folder) -> Summary:
-        started = s.clock.monotonic()
+        s.started_at = s.clock.monotonic()
         outcome, exit_code = "crashed", 1
         self.session = s
         try:
@@ -206,7 +206,7 @@ class Batch:
             submitted=s.tally["submitted"],
             cost_usd=round(s.cost_usd, 4),
             cost_is_estimate=True,
-            elapsed_s=round(s.clock.monotonic() - started, 3),
+            elapsed_s=round(s.clock.monotonic() - s.started_at, 3),
             out=str(folder.shown(folder.path.name)),
             files=tuple(s.files),
             reason=s.stop.reason if s.stop else None,
@@ -230,7 +230,7 @@ class Batch:
             total=sum(counts.values()),
             active=tuple(s.active()),
             limit=s.limit.value,
-            elapsed_s=0.0,
+            elapsed_s=s.clock.monotonic() - s.started_at,
             eta_s=waiting * typical / s.limit.value if typical is not None else None,
             cost_usd=s.cost_usd,
             budget_usd=s.options.budget.max_usd,

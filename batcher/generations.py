@@ -5,7 +5,7 @@ Pure. Providers produce these values, policies decide on them; nobody else inter
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -28,7 +28,7 @@ class GenerationStatus(StrEnum):
 class Video:
     """One finished file at the provider."""
 
-    url: str
+    url: str = field(repr=False)
     """Signed; a secret. Its query never goes to a log, an event, a sidecar or a page."""
     id: str | None = None
     duration_s: float | None = None

@@ -1,0 +1,1 @@
+"""Decisions: values in, a value out. `now` and `rng` are arguments; nothing here waits, reads or sends."""

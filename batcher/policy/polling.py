@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
-PRIOR_S = 60.0
-"""Typical seconds where nothing was learnt yet: between the 30-60 s of 2.5-turbo and the minutes of v1-6."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
@@ -30,15 +27,19 @@ class Pace:
 def next_look_s(*, age_s: float, typical_s: float | None, pace: Pace, rng: Random) -> float:
     """Seconds from now to the next look at a generation that is `age_s` old.
 
-    The first comes at 0.6 of the typical time, then every tenth of the larger of typical and age, with +-10 %
-    jitter so that tasks submitted together do not ask together.
+    Where the typical time is known the first look comes at 0.6 of it, and the others every tenth of the larger of
+    typical time and age; where it is not, every quarter of the age. All with +-10 % jitter, so that tasks
+    submitted together do not ask together.
     """
-    typical = PRIOR_S if typical_s is None else typical_s
-    known = typical_s is not None
-    gap = 0.6 * typical - age_s if known and age_s < 0.5 * typical else 0.1 * max(typical, age_s)
-    gap = max(gap, 0.1 * typical)
-    ceiling = max(pace.cap_s, 0.6 * typical) if known and age_s < 0.5 * typical else pace.cap_s
-    return max(pace.floor_s, min(gap, ceiling)) * (0.9 + 0.2 * rng.random())
+    cap = pace.cap_s
+    if typical_s is None:
+        gap = 0.25 * age_s
+    elif age_s < 0.5 * typical_s:
+        gap = 0.6 * typical_s - age_s
+        cap = max(cap, gap)
+    else:
+        gap = 0.1 * max(typical_s, age_s)
+    return max(pace.floor_s, min(gap, cap)) * (0.9 + 0.2 * rng.random())
 
 
 def typical_s(durations: Sequence[float]) -> float | None:

@@ -1,0 +1,1 @@
+"""How one remote API is spoken to."""

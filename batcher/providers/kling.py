@@ -121,6 +121,7 @@ def classify(
         http_status=status,
         request_id=_request_id(payload, headers),
         retry_after_s=retry_after_s,
+        names_a_field=code == DUPLICATE_OR_INVALID and is_invalid_field(message),
     )
 
 

@@ -127,6 +127,8 @@ class Session:
     """What this run did: `submitted`, `downloaded`, `failed`."""
     cost_usd: float = 0.0
     files: list[str] = field(default_factory=list)
+    started_at: float = 0.0
+    """Monotonic seconds."""
     unreachable_since: float | None = None
     refusals: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
 

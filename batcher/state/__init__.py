@@ -1,0 +1,1 @@
+"""What is known of every task, in one SQLite file that anybody can read and one process writes."""
