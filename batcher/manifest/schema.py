@@ -331,6 +331,7 @@ class ManifestFile(Strict):
     run: Run = Run()
     budget: Budget = Budget()
     notify: list[Notify] = Field(default_factory=list)
+    """Messages to web addresses."""
     schedule: Schedule = Schedule()
 
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 
-from batcher.manifest import Problems, load
+from batcher.manifest import LoadOptions, check, load
 
 
 @pytest.fixture
@@ -33,12 +36,8 @@ def job(write, tmp_path):
 
 
 @pytest.fixture
-def faults(write, tmp_path, monkeypatch):
+def faults(write):
     """What is wrong with a manifest given as text: `(code, line, column)` of each problem, as reported."""
-    from datetime import UTC, datetime  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
-
-    from batcher.manifest import LoadOptions, check  # noqa: PLC0415
 
     def find(text, **options):
         write(job_yaml=text)
@@ -46,8 +45,3 @@ def faults(write, tmp_path, monkeypatch):
         return [(p.code, p.place.line, p.place.column) for p in found]
 
     return find
-
-
-@pytest.fixture
-def problems():
-    return Problems()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+import batcher.catalog
+import batcher.manifest
 from batcher.errors import UsageError
 from batcher.manifest import CODES, ManifestError, check, load, render_github, render_json, render_text
 
@@ -84,11 +87,6 @@ def test_what_is_shown_cannot_steer_a_terminal_nor_forge_an_annotation(write):
 
 def test_every_code_that_is_raised_is_explained():
     """The table of codes and the code agree, both ways."""
-    import re  # noqa: PLC0415
-
-    import batcher.catalog  # noqa: PLC0415
-    import batcher.manifest  # noqa: PLC0415
-
     files = [Path(batcher.catalog.__file__), *Path(batcher.manifest.__file__).parent.glob("*.py")]
     texts = [f.read_text() for f in files if f.name != "problems.py"]
     assert set(re.findall(r'"([EW]\d{3})"', "".join(texts))) == set(CODES)

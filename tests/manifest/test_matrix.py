@@ -60,7 +60,9 @@ def test_include_never_changes_an_axis_and_never_drops_a_combination(axes, exclu
 
 @given(AXES.filter(bool), st.lists(PARTIAL, max_size=4))
 def test_an_include_that_fits_nowhere_stands_alone(axes, include):
-    alone = [x for x in include if not any(all(c[k] == v for k, v in x.items() if k in axes) for c in combinations(axes))]
+    alone = [
+        x for x in include if not any(all(c[k] == v for k, v in x.items() if k in axes) for c in combinations(axes))
+    ]
     assert combinations(axes, include=include)[len(combinations(axes)) :] == alone
 
 
