@@ -143,7 +143,7 @@ def _advance(s: Session, task: Task, generation: Generation) -> Task:
                 message=f"the provider uses a status no document has, {generation.raw_status!r}; looking on",
             )
     if task.status in IN_FLIGHT:
-        running = s.store.in_flight(s.account.scope, overdue_before=s.clock.now() - 2 * s.options.timeout_s)
+        running = s.store.running(s.account.scope)
         grown = concurrency.after_full(s.limit, running=running, now=s.clock.monotonic())
         if grown != s.limit:
             s.limit = grown
