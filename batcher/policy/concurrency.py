@@ -55,7 +55,9 @@ def after_full(limit: Limit, *, running: int, now: float) -> Limit:
     if wall is not None and now < limit.probe_at:
         value = min(value, wall - 1)
     elif wall is not None:
-        value, wall, refusals = limit.value + 1, None, max(0, refusals - 1)
+        value, wall = limit.value + 1, None
+    else:
+        refusals = 0  # the last try was right: so many are running
     if limit.ceiling is not None:
         value = min(value, limit.ceiling)
     return replace(limit, value=max(value, limit.value), wall=wall, refusals=refusals)
