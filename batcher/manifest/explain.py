@@ -38,17 +38,18 @@ def explain(
     *,
     place: Callable[[Path, bool], Place],
     problems: Problems,
-    prefix: Path = (),
 ) -> list[tuple[str, Path]]:
     """Add each error to `problems`. Returns pydantic's kind and the path of each, for salvage."""
     found = []
+    unreadable = {problem.place for problem in problems if problem.code == "E111"}  # stand as null in the data
     for detail in error.errors(include_url=False):
         path = _without_tags(detail["loc"])
         at_key = detail["type"] in {"extra_forbidden", "missing"}
         where = path[:-1] if detail["type"] == "missing" else path
-        code, message, hint = _words(detail, path, model)
-        problems.add(code, place(where, at_key), message, path=spelt((*prefix, *path)), hint=hint)
         found.append((detail["type"], path))
+        if (at := place(where, at_key)) not in unreadable:
+            code, message, hint = _words(detail, path, model)
+            problems.add(code, at, message, path=spelt(path), hint=hint)
     return found
 
 

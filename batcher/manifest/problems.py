@@ -149,18 +149,9 @@ class Problems:
         """How many errors there were, kept or not."""
         self._kept: dict[tuple[str, Place, str], Problem] = {}
 
-    def add(
-        self,
-        code: str,
-        place: Place,
-        message: str,
-        *,
-        path: str = "",
-        hint: str | None = None,
-        once: str | None = None,
-    ) -> None:
-        """Note a problem. With `once`, problems of one code and place that share it are noted as one."""
-        key = (code, place, message if once is None else once)
+    def add(self, code: str, place: Place, message: str, *, path: str = "", hint: str | None = None) -> None:
+        """Note a problem. Of several with one code about one key at one place, the first is kept."""
+        key = (code, place, path)
         if key in self._kept:
             return
         if not code.startswith("W"):

@@ -137,6 +137,11 @@ def test_no_more_than_a_hundred_problems_are_shown(write):
         ("prompts: [A fox]\ncallback_url: http://x\n", [("E102", 2, 1)]),
         ("prompts: [A fox]\nbase_url: http://x\n", [("E102", 2, 1)]),
         ("prompts: [A fox]\ndefaults: {duration: 5.5}\n", [("E114", 2, 22)]),
+        ("prompts: [A fox]\nedition: '" + "x" * 65 + "'\n", [("E105", 2, 10)]),
+        ("prompts: [A fox]\noutput: {dir: ''}\n", [("E114", 2, 15)]),
+        ("prompts: [A fox]\nnotify: [{on: [failed], url: 'http://[x'}]\n", [("E114", 2, 30)]),
+        ("prompts: [{id: '{{ n }}', prompt: A fox, n: ' '}]\n", [("E105", 1, 16)]),
+        ('prompts: [{file: "a\\0b.txt"}]\n', [("E111", 1, 18)]),
         ("prompts: [A fox]\ndefaults: {camera_control: {type: simple}}\n", [("E106", 2, 28)]),
         ("prompts: [A fox]\ndefaults: {camera_control: {type: simple, config: {}}}\n", [("E105", 2, 51)]),
         ("prompts: [A fox]\ndefaults: {camera_control: {type: down_back, config: {zoom: 1}}}\n", [("E114", 2, 28)]),
@@ -164,3 +169,26 @@ def test_what_cannot_be_read_is_said(write, tmp_path):
             load(Path(path), max_bytes=1000)
         assert caught.value.problems[0].code == "E100"
         assert reason in caught.value.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("prompts: [A fox]\nrun: {concurency: 4}\n", "did you mean concurrency?"),
+        ("prompts: [A fox]\noverrides: [{when: {}, set: {duratoin: 5}}]\n", "did you mean duration?"),
+        ("prompts: [A fox]\ndefaults: {camera_control: {typ: simple, type: down_back}}\n", "did you mean type?"),
+        ("prompts: [{promt: A fox}]\n", "is 'promt' meant?"),
+        ("prompts: [{prompt: A fox, moode: pro}]\n", "did you mean mode?"),
+        ("prompts: [A fox]\nbudget: {xyz: 1}\n", "keys here: max_tasks, max_usd, max_usd_per_day"),
+        ("prompts: [A fox]\nmatrix: {aspect_ration: ['16:9']}\n", "did you mean aspect_ratio?"),
+        ("prompts: [A fox]\nprovider: comet\n", "did you mean cometapi?"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest_one_as_a_hint(write, text, hint):
+    write(job_yaml=text)
+    assert hint in [p.hint for p in check([Path("job.yaml")], now=datetime(2026, 1, 1, tzinfo=UTC))]
+
+
+def test_one_mistake_in_many_combinations_is_one_problem(faults):
+    text = "prompts: ['{{ l }} " + "x" * 500 + "']\nmatrix: {l: [a, bb, ccc], aspect_ratio: [16:9, 9:16]}\n"
+    assert faults(text) == [("E211", 1, 11)]

@@ -254,3 +254,13 @@ def test_moving_and_reordering_prompts_changes_no_task(job):
     first = {content_hash(t, scope="s"): (t.name, t.output) for t in job("prompts:\n" + "".join(text))}
     again = {content_hash(t, scope="s"): (t.name, t.output) for t in job("prompts:\n" + "".join(reversed(text)))}
     assert first == again
+
+
+def test_a_job_without_end_is_stopped(faults, monkeypatch):
+    """A small file can ask for a great many tasks."""
+    monkeypatch.setattr("batcher.manifest.expand.MAX_TASKS", 50)
+    assert faults("prompts: ['{{ a }}', 'x{{ a }}']\nmatrix: {a: [" + ", ".join(map(str, range(60))) + "]}\n") == [
+        ("E110", 1, 1)
+    ]
+    axes = ", ".join(f"{name}: [{', '.join(map(str, range(100)))}]" for name in "abc")
+    assert faults(f"prompts: ['{{{{ a }}}} {{{{ b }}}} {{{{ c }}}}']\nmatrix: {{{axes}}}\n") == [("E110", 2, 1)]

@@ -160,3 +160,15 @@ def test_a_broken_line_is_said_and_the_others_are_read(line, code):
 def test_a_row_is_held_to_the_rules_of_an_entry(write, text, code):
     write(jobs__job_yaml="prompts: [{file: a.jsonl}]\n", jobs__a_jsonl=text)
     assert codes() == [code]
+
+
+def test_too_many_files_are_refused(write, monkeypatch):
+    monkeypatch.setattr("batcher.manifest.files.MAX_FILES", 2)
+    write(jobs__job_yaml="prompts: [{file: '*.txt'}]\n", jobs__a_txt="A", jobs__b_txt="B", jobs__c_txt="C")
+    assert codes() == ["E110"]
+
+
+def test_a_cell_that_is_no_number_is_said_at_its_place(write):
+    write(jobs__job_yaml="prompts: [{file: a.csv}]\n", jobs__a_csv="prompt,cfg_scale\nA fox,half\n")
+    (problem,) = check([Path("jobs/job.yaml")], now=NOW)
+    assert (problem.code, str(problem.place), problem.place.column) == ("E104", "jobs/a.csv:2", 7)
