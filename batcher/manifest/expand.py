@@ -21,7 +21,7 @@ from batcher.manifest.problems import Place
 from batcher.manifest.prompts import Prompt, PromptReader, names_in, settings_of
 from batcher.manifest.schema import PARAMETERS, RESERVED
 from batcher.manifest.templates import Template, TemplateError, parse
-from batcher.manifest.values import as_text
+from batcher.manifest.values import as_text, objection
 from batcher.tasks import TaskSpec
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ class Expansion:
 
     def tasks(self, *, skip: frozenset[int] = frozenset()) -> Iterator[TaskSpec]:
         """Every task that can be made, without the entries in `skip`. The problems are complete when it ends."""
-        self._check_variables()
+        if not self._variables_are_usable():
+            return
         several = varying(self._walks)
         for prompt in self._reader.prompts(skip=skip, used=self._used):
             try:
@@ -135,7 +136,8 @@ class Expansion:
                         continue
 
     def _ready(self, prompt: Prompt) -> _Ready:
-        for name in self._axes.keys() & (prompt.settings.keys() | prompt.variables.keys() | prompt.walks[0].keys()):
+        own_axes = {name for walk in prompt.walks for name in walk}
+        for name in sorted(self._axes.keys() & (prompt.settings.keys() | prompt.variables.keys() | own_axes)):
             message = f"{name!r} is an axis of the whole manifest too"
             hint = "set it for one prompt under `overrides`" if name in PARAMETERS else "rename one of them"
             place, path = _own(prompt, name)
@@ -269,13 +271,22 @@ class Expansion:
             hint = "give it another id, or name it by all that differs: {{ id }}{{ axes }}-t{{ take }}"
             self._problems.add("E207", ready.place, clash, path=ready.prompt.path, hint=hint)
 
-    def _check_variables(self) -> None:
-        """Names of batcher's own, and of the API's, are not for variables."""
+    def _variables_are_usable(self) -> bool:
+        """Whether their values are text. Names of batcher's own, and of the API's, are problems too."""
+        usable = True
         for where, taken in (("vars", _BUILT_IN), ("matrix", _NOT_FOR_VARIABLES), ("zip", _NOT_FOR_VARIABLES)):
             for name in sorted(name for name in taken if self._document.has((where, name))):
                 place = self._document.place((where, name), key=True)
                 message = f"{name!r} is no name for a variable: it has a meaning already"
                 self._problems.add("E214", place, message, path=f"{where}.{name}", hint="rename it")
+        for name, text in self._settled.variables.items():
+            place, path = Place(file=self._document.file), f"--var {name}"
+            if why := objection(text):
+                usable = False
+                self._problems.add("E111", place, f"its value {why}", path=path, hint="change it")
+            if name in _BUILT_IN and not self._document.has(("vars", name)):
+                self._problems.add("E214", place, "it has a meaning already", path=path, hint="rename it")
+        return usable
 
     def _check_unused(self) -> None:
         """What was written for nothing: variables, axes, overrides."""
@@ -291,7 +302,7 @@ class Expansion:
                 self._problems.add(
                     "E206", place, message, hint="use it here, or move the axis into other prompts' `zip`"
                 )
-        for name in self._settled.variables.keys() - self._used:
+        for name in sorted(self._settled.variables.keys() - self._used):
             if self._document.has(("vars", name)):
                 place = self._document.place(("vars", name), key=True)
                 self._problems.add("W404", place, "no template uses it", path=f"vars.{name}", hint="remove it")
@@ -335,7 +346,10 @@ class Expansion:
         hint = error.hint
         if error.near:  # a slip of the pen: what was meant is not unused
             self._used |= {error.near}
-        if error.code == "E209" and any(name in error.fragment for name in ("today", "week", "month")):
+        name = error.fragment.strip("{ }").partition("|")[0].strip()
+        if error.code == "E209" and name in self._axes:
+            hint = "an id names a prompt in all its combinations; {{ axes }} in output.name tells them apart"
+        elif error.code == "E209" and name in RESERVED:
             hint = 'a date belongs into `edition: "{{ today }}"`; here write {{ edition }}'
         place = self._document.within(place, error.fragment)
         self._problems.add(error.code, place, error.message, path=path, hint=hint)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from batcher.manifest.values import as_text, shown
@@ -160,6 +169,12 @@ def _some(text: str) -> str:
 
 Template = _checked(_some)
 """Text with `{{ name }}` in it, rendered for each task."""
+Id = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),  # `"id": 7` in a JSON line
+    AfterValidator(_some),
+    WithJsonSchema({"type": ["string", "integer"]}),
+]
 Job = _matching(
     "[a-z0-9][a-z0-9-]{0,62}",
     "is not a job name",

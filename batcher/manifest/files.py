@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from batcher.manifest.problems import Place, Problems
 from batcher.manifest.rows import Row, read_rows
+from batcher.manifest.values import objection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +70,9 @@ class Sources:
         whole = not (self._shown / pattern).is_file()
         for path in self._find(pattern, at):
             file, real = str(path), path.resolve()
+            if why := objection(file):
+                self._problems.add("E111", at, f"{file}: the file's name {why}", hint="rename the file")
+                continue
             if real.suffix.lower() not in SUFFIXES or path.suffix.lower() != real.suffix.lower():
                 hint = "write one prompt a line in .txt, or a table in .csv or .jsonl"
                 self._problems.add("E103", at, f"{file} is not a {', '.join(SUFFIXES)} file", hint=hint)

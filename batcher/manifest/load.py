@@ -18,7 +18,9 @@ from batcher.manifest.names import slug
 from batcher.manifest.problems import ManifestError, Place, Problems
 from batcher.manifest.schema import ManifestFile
 from batcher.manifest.templates import TemplateError
+from batcher.manifest.values import objection
 from batcher.manifest.yaml import Document, parse
+from batcher.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +60,9 @@ def load(
 def read(path: Path, options: LoadOptions, problems: Problems) -> Manifest | None:
     """The manifest, or None and everything that is wrong in `problems`."""
     file = str(path)
+    if why := objection(file):
+        problems.add("E111", Place(file=printable(file)), f"the file's name {why}", hint="rename the file")
+        return None
     data = read_bytes(path, file=file, at=Place(file=file), max_bytes=options.max_bytes, problems=problems)
     text = None if data is None else decode(data, file=file, problems=problems)
     document = None if text is None else parse(text, file=file, problems=problems)

@@ -18,6 +18,7 @@ from batcher.manifest.fields import (
     ClipSeconds,
     Cron,
     Directory,
+    Id,
     Job,
     MaxFailures,
     Mode,
@@ -190,7 +191,7 @@ class PromptFields(Settings):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Text] = Field(init=False)
 
-    id: Template | None = None
+    id: Id | None = None
     """Names the clips, as a template; made from the words of the prompt where it is missing."""
     zip: Axes | None = None
     """Axes walked together, here only."""

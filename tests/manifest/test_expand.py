@@ -136,6 +136,8 @@ def test_the_negative_prompt_and_the_shots_are_templates_too(job):
         ("prompts: [A fox]\nmatrix: {l: [a, b]}\n", [("E215", 2, 14)]),
         ("prompts: [A fox]\nmatrix: {aspect_ration: ['16:9']}\n", [("E215", 2, 26)]),
         ("prompts: [A fox]\nzip: {aspect_ratio: [16:9], mode: [std, pro]}\n", [("E210", 2, 1)]),
+        ("prompts: [{prompt: '{{ a }}{{ b }}', zip: {a: [1, 2], b: [3]}}]\n", [("E210", 1, 38)]),
+        ("prompts: [{id: 'x{{ l }}', prompt: '{{ l }}'}]\nmatrix: {l: [a, b]}\n", [("E209", 1, 18)]),
         ("prompts: ['{{ l }}']\nmatrix: {l: [a]}\nzip: {l: [b]}\n", [("E214", 3, 7)]),
         ("prompts: [{prompt: A fox, mode: pro}]\nmatrix: {mode: [std]}\n", [("E214", 1, 33)]),
         ("prompts: ['{{ take }}']\nvars: {take: x}\n", [("E214", 2, 8)]),
@@ -166,7 +168,10 @@ def test_what_only_whole_tasks_show_is_said_at_its_place(faults, text, expected)
 
 def test_a_misspelt_variable_on_the_command_line_is_an_error(faults):
     """Otherwise other clips than meant would be paid for."""
-    assert faults("vars: {who: fox}\nprompts: ['A {{ who }}']\n", variables={"whoo": "x"}) == [("E102", 1, 1)]
+    text = "vars: {who: fox}\nprompts: ['A {{ who }}']\n"
+    assert faults(text, variables={"whoo": "x"}) == [("E102", 1, 1)]
+    assert faults(text, variables={"who": "\udcff"}) == [("E111", 1, 1)]
+    assert faults("prompts: ['A {{ mode }}']\n", variables={"mode": "x"}) == [("E214", 1, 1)]
 
 
 def test_prompt_limits_can_be_raised(faults):

@@ -172,3 +172,18 @@ def test_a_cell_that_is_no_number_is_said_at_its_place(write):
     write(jobs__job_yaml="prompts: [{file: a.csv}]\n", jobs__a_csv="prompt,cfg_scale\nA fox,half\n")
     (problem,) = check([Path("jobs/job.yaml")], now=NOW)
     assert (problem.code, str(problem.place), problem.place.column) == ("E104", "jobs/a.csv:2", 7)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+def test_a_file_name_that_is_not_text_is_refused(write, tmp_path):
+    """It could not be stored in the state."""
+    write(jobs__job_yaml="prompts: [{file: '*.txt'}]\n")
+    (tmp_path / "jobs" / os.fsdecode(b"caf\xe9.txt")).write_text("A fox")
+    assert codes() == ["E111"]
+    (tmp_path / os.fsdecode(b"caf\xe9.yaml")).write_text("prompts: [A fox]\n")
+    assert codes(os.fsdecode(b"caf\xe9.yaml")) == ["E111"]
+
+
+def test_ids_of_rows_may_be_numbers(write):
+    write(jobs__job_yaml="prompts: [{file: a.jsonl}]\n", jobs__a_jsonl='{"id": 7, "prompt": "A fox"}\n')
+    assert [t.name for t in load(Path("jobs/job.yaml")).expand(edition="")] == ["7-t1"]
