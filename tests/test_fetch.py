@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import to_thread
 from assets.cdn import Cdn, answer, redirect, running
@@ -30,6 +31,7 @@ from batcher.fetch import (
     check_address,
     check_url,
     threaded_fetch,
+    threads,
 )
 
 BODY = bytes(range(256)) * 9000
@@ -275,7 +277,7 @@ async def test_a_compressed_body_is_refused(cdn):
 @pytest.mark.anyio
 async def test_a_body_beyond_the_cap_is_refused_announced_or_not(cdn):
     policy = FetchPolicy(allow_loopback=True, max_bytes=len(BODY) // 3)
-    assert await fault(cdn.add("/announced", answer(BODY)), policy) is FetchFault.TOO_LARGE
+    assert await fault(cdn.add("/announced", answer(b"", length=len(BODY))), policy) is FetchFault.TOO_LARGE
     endless = b"HTTP/1.1 200 OK\r\n\r\n" + BODY
     assert await fault(cdn.add("/endless", endless, stalls=True), policy) is FetchFault.TOO_LARGE
 
@@ -325,6 +327,30 @@ async def test_a_silent_server_is_left_in_time(cdn):
     assert await fault(cdn.add("/mute", b"", stalls=True), policy) is FetchFault.NETWORK
     half = answer(BODY[:1000], length=len(BODY))
     assert await fault(cdn.add("/half", half, stalls=True), policy) is FetchFault.NETWORK
+
+
+def test_silence_is_counted_from_the_last_byte(monkeypatch):
+    """A slow download is not a silent one. The total deadline ends it; waiting for a thread counts for neither."""
+    clock = [0.0]
+    monkeypatch.setattr(threads.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(threads.from_thread, "check_cancelled", lambda: None)
+    near, far = socket.socketpair()
+    with near, far:
+        patience = threads._Patience(FetchPolicy(idle_s=30, deadline_s=100))
+        reader = threads._Reader(near, patience)
+        clock[0] = 5000.0
+        patience.start()
+        for clock[0] in (5025.0, 5050.0, 5075.0, 5100.0):
+            far.sendall(b"x")
+            assert reader.readinto(bytearray(9)) == 1
+        clock[0] = 5101.0
+        with pytest.raises(TimeoutError, match="too long"):
+            reader.readinto(bytearray(9))
+        hasty = threads._Patience(FetchPolicy(idle_s=30))
+        hasty.start()
+        clock[0] += 31
+        with pytest.raises(TimeoutError, match="silent for 30 s"):
+            threads._Reader(near, hasty).readinto(bytearray(9))
 
 
 @pytest.mark.anyio
@@ -410,13 +436,17 @@ async def test_a_cancelled_download_ends_before_its_caller_goes_on(cdn, says):
 async def test_no_more_downloads_at_once_than_the_limiter_has_room_for(cdn):
     for path in ("/1", "/2", "/3"):
         cdn.add(path, b"", stalls=True)
-    get = threaded_fetch(LOCAL, limiter=anyio.CapacityLimiter(1))
-    async with anyio.create_task_group() as tasks:
-        for path in ("/1", "/2", "/3"):
-            tasks.start_soon(get, cdn.url(path), io.BytesIO())
-        await to_thread.run_sync(cdn.stalled.wait)
-        assert len(cdn.requests) == 1
-        tasks.cancel_scope.cancel()
+    limiter = anyio.CapacityLimiter(1)
+    get = threaded_fetch(LOCAL, limiter=limiter)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for path in ("/1", "/2", "/3"):
+                tasks.start_soon(get, cdn.url(path), io.BytesIO())
+            await to_thread.run_sync(cdn.stalled.wait)
+            while limiter.statistics().tasks_waiting < 2:
+                await anyio.lowlevel.checkpoint()
+            assert len(cdn.requests) == 1
+            tasks.cancel_scope.cancel()
 
 
 # ---- TLS --------------------------------------------------------------------------------------------------------
