@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,15 +83,15 @@ def open_for_writing(path: Path) -> Database:
         if not path.exists():
             _create(path)
         _refuse_empty(path)
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        _check(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        _harden(connection)
-        db = Database(connection, execute_plugins=False)
-        migrations.apply(db)
-        return db
+        with _kept(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
+            _harden(connection)
+            _check(connection, path)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            db = Database(connection, execute_plugins=False)
+            migrations.apply(db)
+            return db
 
 
 def open_for_reading(path: Path) -> Database:
@@ -102,13 +102,24 @@ def open_for_reading(path: Path) -> Database:
         )
     with storage_errors(path):
         _refuse_empty(path)
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
-        _check(connection, path)
-        _harden(connection)
-        db = Database(connection, execute_plugins=False)
-        if migrations.pending(db):
-            raise StateError(f"{path} is from an older version", hint="any run brings it up to date")
-        return db
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        with _kept(sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S)) as connection:
+            _harden(connection)
+            _check(connection, path)
+            db = Database(connection, execute_plugins=False)
+            if migrations.pending(db):
+                raise StateError(f"{path} is from an older version", hint="any run brings it up to date")
+            return db
+
+
+@contextmanager
+def _kept(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Closed again where it turns out to be of no use."""
+    try:
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _create(path: Path) -> None:
@@ -117,12 +128,10 @@ def _create(path: Path) -> None:
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(new, isolation_level=None)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute("PRAGMA synchronous = EXTRA")
-    db = Database(connection, execute_plugins=False)
-    migrations.apply(db)
-    connection.close()
+    with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA synchronous = EXTRA")
+        migrations.apply(Database(connection, execute_plugins=False))
     new.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -1,0 +1,61 @@
+"""Small real things for the tests of the state: tasks wanted, a generation, a clip."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batcher.generations import Generation, GenerationStatus, Video
+from batcher.state.planning import Wanted
+from batcher.state.queries import Selection
+from batcher.tasks import Asset, Status, TaskSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batcher.state.store import Store
+    from batcher.tasks import Task
+
+NOW = 1_795_352_793.120
+AT = "2026-11-22T13:06:33.120Z"
+DAY = 86400.0
+SCOPE = "cometapi"
+NAMESPACE = "north"
+ALL = Selection(orphaned=True)
+URL = "https://cdn.example/clips/fox.mp4?token=secret#x"
+
+
+def want(name: str = "fox", *, output: str | None = None, price_usd: float | None = 0.5, **changes) -> Wanted:
+    spec = TaskSpec(**{"job": "autumn", "name": name, "request": {"prompt": f"A {name}"}, **changes})
+    return Wanted(spec=spec, output=output or f"autumn/{name}", price_usd=price_usd, price_is_estimate=True)
+
+
+def add(store: Store, *wanted: Wanted, scope: str = SCOPE, used: Mapping[str, int] | None = None) -> list[Task]:
+    with store.transaction():
+        return store.add(wanted, scope=scope, namespace=NAMESPACE, attempts=1, used=used or {}, now=NOW)
+
+
+def generation(**changes) -> Generation:
+    known = {"id": "845", "status": GenerationStatus.SUBMITTED}
+    return Generation(**(known | changes))
+
+
+def bring(store: Store, task: Task, status: Status, *, now: float = NOW) -> Task:
+    """Walk a pending task on to a status, as a run would."""
+    steps = {
+        Status.SUBMITTING: lambda t: store.claim(t, now=now),
+        Status.SUBMITTED: lambda t: store.accepted(t, generation(), request_id="r-1", how="create", now=now),
+        Status.PROCESSING: lambda t: store.processing(t, now=now),
+        Status.SUCCEEDED: lambda t: store.succeeded(t, generation(videos=(Video(url=URL),)), now=now),
+        Status.DOWNLOADED: lambda t: store.downloaded(t, [clip(t)], now=now),
+    }
+    for step, move in steps.items():
+        if task.status is status:
+            break
+        if not (step is Status.PROCESSING and status is not Status.PROCESSING):
+            task = move(task)
+    assert task.status is status
+    return task
+
+
+def clip(task: Task) -> Asset:
+    return Asset(task_id=task.id, kind="video", path=f"{task.output}.mp4", size_bytes=9, sha256="ab", duration_s=5.1)
