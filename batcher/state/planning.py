@@ -142,7 +142,8 @@ class Planning(Records):
         self._execute(
             "INSERT INTO attempts (external_task_id, task, number, status, body_hash, inherited, posts,"
             " claimed_at, cost_usd) VALUES (?, ?, ?, 'submitting', ?, ?, 1, ?, ?) ON CONFLICT (external_task_id)"
-            " DO UPDATE SET status = 'submitting', posts = posts + 1, cost_usd = excluded.cost_usd",
+            " DO UPDATE SET status = 'submitting', posts = posts + 1, claimed_at = excluded.claimed_at,"
+            " cost_usd = excluded.cost_usd",
             (
                 task.external_task_id,
                 task.id,

@@ -51,7 +51,9 @@ class Store(Planning):
     def claim(self, task: Task, *, now: float) -> Task:
         """Take a pending task: the intent to submit and its price, on disk before a byte leaves."""
         with self.transaction():
-            claimed = self._move(task, Status.SUBMITTING, not_before=None, error_code=None, error_message=None)
+            claimed = self._move(
+                task, Status.SUBMITTING, not_before=None, error_class=None, error_code=None, error_message=None
+            )
             self._reserve(claimed, now=now, inherited=False)
         return claimed
 
@@ -232,20 +234,20 @@ class Store(Planning):
 
     def next_attempt(self, task: Task, *, namespace: str, allowed: int, wait_s: float, now: float) -> Task:
         """Buy again: pending under a new id. What was never bought keeps its id instead and burns nothing."""
-        bought = self.attempt(task.external_task_id)
-        number = (
-            task.attempt + 1
-            if bought is None or bought.generation_id or task.status is Status.UNCLEAR
-            else task.attempt
-        )
-        new_id = external_task_id(job=task.job, content=task.content_hash, namespace=namespace, attempt=number)
+        last = self.attempt(task.external_task_id)
+        number, external_id = task.attempt, task.external_task_id
+        if last is None or last.generation_id or task.status is Status.UNCLEAR:
+            number += 1
+            external_id = external_task_id(
+                job=task.job, content=task.content_hash, namespace=namespace, attempt=number
+            )
         with self.transaction():
             moved = self._move(
                 task,
                 Status.PENDING,
                 attempt=number,
                 attempts_allowed=max(allowed, number),
-                external_task_id=new_id,
+                external_task_id=external_id,
                 generation_id=None,
                 submitted_at=None,
                 finished_at=None,
