@@ -73,7 +73,7 @@ class Sources:
             if why := objection(file):
                 self._problems.add("E111", at, f"{file}: the file's name {why}", hint="rename the file")
                 continue
-            if real.suffix.lower() not in SUFFIXES or path.suffix.lower() != real.suffix.lower():
+            if real.suffix.lower() not in SUFFIXES:
                 hint = "write one prompt a line in .txt, or a table in .csv or .jsonl"
                 self._problems.add("E103", at, f"{file} is not a {', '.join(SUFFIXES)} file", hint=hint)
                 continue

@@ -192,3 +192,15 @@ def test_an_unknown_name_gets_the_nearest_one_as_a_hint(write, text, hint):
 def test_one_mistake_in_many_combinations_is_one_problem(faults):
     text = "prompts: ['{{ l }} " + "x" * 500 + "']\nmatrix: {l: [a, bb, ccc], aspect_ratio: [16:9, 9:16]}\n"
     assert faults(text) == [("E211", 1, 11)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("prompts: ['A {{ l }} fox']\nmatrix: {l: [[a]], m: [b]}\n", [("E104", 2, 14)]),
+        ("prompts: ['A {{ l }} fox', 'A {{ l }} fox']\nvars: {l: [a]}\n", [("E104", 2, 11)]),
+        ("prompts: [{id: a, prompt: A fox, mode: x}, {id: b, prompt: A fox}]\n", [("E103", 1, 40)]),
+    ],
+)
+def test_what_only_follows_from_another_mistake_is_not_said(faults, text, expected):
+    assert faults(text) == expected

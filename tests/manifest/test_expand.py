@@ -269,3 +269,10 @@ def test_a_job_without_end_is_stopped(faults, monkeypatch):
     ]
     axes = ", ".join(f"{name}: [{', '.join(map(str, range(100)))}]" for name in "abc")
     assert faults(f"prompts: ['{{{{ a }}}} {{{{ b }}}} {{{{ c }}}}']\nmatrix: {{{axes}}}\n") == [("E110", 2, 1)]
+
+
+def test_only_axes_that_vary_are_in_the_name(job):
+    tasks = job(
+        "prompts: ['A {{ l }} {{ s }} fox']\nmatrix: {l: [dawn], s: [may, june]}\noutput: {name: 'x{{ axes }}'}\n"
+    )
+    assert names(tasks) == ["x-may", "x-june"]

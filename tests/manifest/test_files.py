@@ -187,3 +187,11 @@ def test_a_file_name_that_is_not_text_is_refused(write, tmp_path):
 def test_ids_of_rows_may_be_numbers(write):
     write(jobs__job_yaml="prompts: [{file: a.jsonl}]\n", jobs__a_jsonl='{"id": 7, "prompt": "A fox"}\n')
     assert [t.name for t in load(Path("jobs/job.yaml")).expand(edition="")] == ["7-t1"]
+
+
+def test_the_template_of_a_file_wins_over_a_rows_own_prompt(write):
+    write(
+        jobs__job_yaml="prompts: [{file: a.jsonl, template: '{{ prompt }}, at {{ light }}'}]\n",
+        jobs__a_jsonl='{"prompt": "A fox", "light": "dusk"}\n',
+    )
+    assert [t.request["prompt"] for t in load(Path("jobs/job.yaml")).expand(edition="")] == ["A fox, at dusk"]
