@@ -189,6 +189,7 @@ class Session:
 
     def abort(self) -> None:
         """Leave at once: even create calls in flight are cut, and their tasks stay in `submitting`."""
+        self.leave()
         for shield in list(self.shields):
             shield.cancel()
         if self.whole is not None:

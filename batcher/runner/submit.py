@@ -86,11 +86,12 @@ class _Submission:
         self.failures = 0
         self.waits_for_a_run = False
         """The next step is to send it, and this command sends nothing."""
-        self.sent_before = evidence.doubt or evidence.history
+        self.may_be_sent = evidence.doubt or evidence.history
+        """Some create call under this id may have left this machine."""
 
     @property
     def was_never_sent(self) -> bool:
-        return not self.sent_before and (self.posted is None or self.posted.fate is Fate.NOT_SENT)
+        return not self.may_be_sent
 
     async def step(self) -> None:
         self.e = with_controls(self.s, self.e)
@@ -121,16 +122,23 @@ class _Submission:
         s.store.check_alive()
         s.folder(task).check_space(clips=1)
         await s.folder(task).receipts.append(task.external_task_id, task.content_hash, now=s.clock.now())
-        if self.posted is not None or self.sent_before:
+        if self.posted is not None or self.may_be_sent:
             s.store.count_post(task)
         s.show(task, "submitting")
+        if s.is_leaving:
+            return  # from here to the call nothing awaits: once a run leaves, it sends nothing
+        before, self.may_be_sent, self.posted = self.may_be_sent, True, None
         with _shield(s):
             self.posted = await s.provider.create(task.request, external_task_id=task.external_task_id)
             self.e = protocol.after_post(self.e, self.posted)
             if self.posted.fate is Fate.ACCEPTED:
                 self.found = self.posted.generation
                 self._accept(how="create")
-        if self.posted.fate is not Fate.NOT_SENT:
+        if self.posted is None:
+            return  # cut by a second Ctrl-C: the next run finds out what became of it
+        if self.posted.fate is Fate.NOT_SENT:
+            self.may_be_sent = before
+        else:
             s.unreachable_since = None
         if self.posted.fate is Fate.EXISTS and not s.account.refuses_ids:
             s.save_account(refuses_ids=True)

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a folder of its own, a clean environment, the built-in simulator made quick."""
+"""The command line as a user meets it: a folder of its own, a clean environment, a quick built-in simulator."""
 
 from __future__ import annotations
 
