@@ -28,8 +28,9 @@ from batcher.runner.outcome import conclude
 from batcher.runner.run import run
 from batcher.runner.session import Options, Session
 from batcher.state.queries import Selection
-from batcher.state.rows import Account, Job, Run, iso
+from batcher.state.rows import Account, Job, Run
 from batcher.tasks import IN_FLIGHT, Status
+from batcher.times import iso
 
 if TYPE_CHECKING:
     import random
@@ -111,7 +112,7 @@ class Batch:
             limit=s.limit.value,
             simulated=self.endpoint.is_simulated,
         )
-        self._tell_plan(s, prepared, [*warnings, *map(str, prepared.manifest.warnings)])
+        self._tell_plan(s, prepared, [*warnings, *prepared.warnings])
         for task in adopted:
             s.tally["adopted"] += 1
             s.tell(EventKind.ADOPTED, task, how="on disk")

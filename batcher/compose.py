@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batcher.environment import seconds
 from batcher.errors import ConfigurationError, UsageError
 from batcher.policy.budget import Budget
 from batcher.policy.polling import Pace
 from batcher.runner.session import Options
+from batcher.times import seconds
 
 if TYPE_CHECKING:
     from batcher.environment import Endpoint, Environment

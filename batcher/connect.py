@@ -11,13 +11,13 @@ import anyio
 
 from batcher.batch import Batch
 from batcher.errors import ConfigurationError
-from batcher.fetch import FetchPolicy, threaded_fetch
-from batcher.http import ApiClient
+from batcher.fetch import KLING_HOSTS, FetchPolicy, threaded_fetch
+from batcher.http import ApiClient, tls_context
 from batcher.providers.cometapi import CometApi
 from batcher.runner.session import RealClock
 from batcher.state.file import hold_lock
-from batcher.state.rows import iso
 from batcher.state.store import Store
+from batcher.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -51,7 +51,8 @@ async def open_batch(
         stack.enter_context(hold_lock(state, started_at=iso(clock.now()), wait=wait))
         store = Store(state)
         stack.callback(store.close)
-        policy = FetchPolicy(allow_loopback=endpoint.is_loopback)
+        hosts = environment.asset_hosts()
+        policy = FetchPolicy(hosts=(*KLING_HOSTS, *hosts), allow_loopback=endpoint.is_loopback)
         if provider is None:
             provider = await stack.enter_async_context(reach(endpoint, state, environment))
         yield Batch(
@@ -59,7 +60,7 @@ async def open_batch(
             endpoint=endpoint,
             environment=environment,
             provider=provider,
-            fetch=fetch or threaded_fetch(policy, limiter=anyio.CapacityLimiter(8)),
+            fetch=fetch or threaded_fetch(policy, limiter=anyio.CapacityLimiter(8), tls=tls_context),
             clock=clock,
             rng=rng or random.Random(os.urandom(8)),  # noqa: S311 - jitter, no secret
             inline=fetch is not None,

@@ -123,6 +123,20 @@ class Environment:
             hint="set COMETAPI_KEY (or COMETAPI_KEY_FILE), or rehearse for nothing: --provider simulator",
         )
 
+    def asset_hosts(self) -> tuple[str, ...]:
+        """`BATCHER_ASSET_HOSTS`: more hosts that clips may come from, beside Kling's own; a gateway may keep them.
+
+        Names separated by commas; each stands for itself and what is below it.
+        """
+        text = self.get("BATCHER_ASSET_HOSTS") or ""
+        hosts = tuple(host.strip().lower() for host in text.split(",") if host.strip())
+        for host in hosts:
+            if not re.fullmatch(r"(?:[a-z0-9-]+\.)+[a-z][a-z0-9-]*", host):
+                raise ConfigurationError(
+                    f"BATCHER_ASSET_HOSTS: {host!r} is no host name", hint="write it like cdn.example.com"
+                )
+        return hosts
+
     def namespace(self) -> str | None:
         """`BATCHER_NAMESPACE`, checked."""
         text = self.get("BATCHER_NAMESPACE")
@@ -150,15 +164,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def seconds(text: str) -> float:
-    """`90`, `120s`, `30m`, `1h30m`, `500ms` as seconds. Raises ValueError for anything else."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h|d))+", text):
-        raise ValueError(f"{text!r} is no duration; write 90s, 30m or 5h")
-    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text))

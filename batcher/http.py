@@ -155,7 +155,7 @@ class ApiClient:
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         # A client for plain HTTP gets a context that trusts nobody, as loading the bundle takes 20 ms.
-        return _tls_context() if self.base_url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return tls_context() if self.base_url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def _open(self) -> httpx.AsyncBaseTransport:
         # A bare transport, because a client brings what is not wanted: cookies, redirects, proxies and .netrc.
@@ -267,7 +267,7 @@ def _certificate_paths() -> tuple[str | None, str | None]:
     return os.environ.get("SSL_CERT_FILE") or None, os.environ.get("SSL_CERT_DIR") or None
 
 
-def _tls_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     file, folder = _certificate_paths()
     try:
         if file or folder:

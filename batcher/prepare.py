@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from batcher.catalog import price_usd
 from batcher.errors import UsageError
 from batcher.identity import content_hash, derive_namespace, external_task_id
+from batcher.manifest import Problems
 from batcher.state.planning import Wanted
 from batcher.state.queries import Selection
 from batcher.state.rows import Account, Job
@@ -48,6 +49,8 @@ class Prepared:
     """Tasks of this edition that the manifest no longer names."""
     renamed: Mapping[str, Task]
     """New content hash to the same request under another job's name (decisions, 7)."""
+    warnings: tuple[str, ...] = ()
+    """What the manifest may not mean as it says it."""
 
     @property
     def job(self) -> str:
@@ -96,7 +99,8 @@ def prepare(
     edition, unfinished = _edition(manifest, endpoint.scope, state, now=now, asked=edition)
     folder = folder_name(manifest.job, simulated=endpoint.is_simulated)
     wanted, hashes = [], []
-    for spec in manifest.expand(edition=edition):
+    problems = Problems()
+    for spec in manifest.expand(edition=edition, problems=problems):
         price = price_usd(spec.request)
         wanted.append(
             Wanted(
@@ -118,6 +122,7 @@ def prepare(
         known=known,
         orphans=_orphans(manifest.job, edition, endpoint.scope, state, set(hashes)),
         renamed={},
+        warnings=tuple(dict.fromkeys(p.message for p in (*manifest.warnings, *problems))),
     )
     return replace(prepared, renamed=_renamed(prepared, state))
 

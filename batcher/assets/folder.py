@@ -16,9 +16,10 @@ from anyio import to_thread
 import batcher
 from batcher.assets import disk, media, mp4, sidecar
 from batcher.assets.place import Place, read_claim, sha256_of
-from batcher.assets.receipts import Receipts, read_namespaces, timestamp, write_namespace
+from batcher.assets.receipts import Receipts, read_namespaces, write_namespace
 from batcher.errors import DiskError
 from batcher.tasks import Asset
+from batcher.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -83,7 +84,7 @@ class Folder:
             with disk.disk_errors(final):
                 part = disk.open_part(final)
                 fetched = await fetch(url, part.sink)
-                at = timestamp(now())
+                at = iso(now())
                 finish = partial(self._finish, task, part, fetched, at=at)
                 return await self._run(finish)
         finally:

@@ -10,13 +10,13 @@ import json
 import os
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
 from batcher.assets.disk import disk_errors, make_folder, sync_folder, write_whole
 from batcher.errors import StateError
+from batcher.times import iso
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ class Receipts:
 
         `now` is in Unix seconds; the clock's own where it is None.
         """
-        at = timestamp(time.time() if now is None else now)
+        at = iso(time.time() if now is None else now)
         line = json.dumps({"external_task_id": external_task_id, "content_hash": content_hash, "at": at})
         if self._inline:
             self._append(line)
@@ -90,11 +90,6 @@ class Receipts:
                 return self.path.read_bytes().split(b"\n")
             except FileNotFoundError:
                 return []
-
-
-def timestamp(now: float) -> str:
-    """Unix seconds as the time text of every file of ours: ISO-8601, UTC."""
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def read_namespaces(path: Path) -> dict[str, str]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batcher.times import seconds
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -89,8 +91,6 @@ class Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from batcher.environment import seconds  # noqa: PLC0415 - start-up time
-
         try:
             return value if isinstance(value, float) else seconds(value)
         except ValueError as exc:

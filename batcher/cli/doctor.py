@@ -21,7 +21,7 @@ from batcher.errors import BatcherError, LockedError
 from batcher.generations import RefusalKind, Sight
 from batcher.state.file import hold_lock
 from batcher.state.queries import Queries
-from batcher.state.rows import iso, unix
+from batcher.times import iso, unix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

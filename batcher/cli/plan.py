@@ -76,7 +76,7 @@ def plan_view(prepared: Prepared, state: Queries | None, flags: dict[str, Any]) 
     spent = (
         state.spent(job=prepared.job, edition=prepared.edition, scope=prepared.scope, day=day).usd if state else 0.0
     )
-    warnings = [p.message for p in prepared.manifest.warnings]
+    warnings = list(prepared.warnings)
     if prepared.unfinished_edition:
         warnings.append(f"edition {prepared.edition!r} is unfinished and comes first")
     if prepared.renamed:

@@ -13,8 +13,8 @@ from batcher.report.document import status_document
 from batcher.report.status import status_text
 from batcher.report.views import ActiveTask, ExpiringClip, LastRun, Spend, StatusView, TaskTrouble
 from batcher.state.queries import Queries, Selection
-from batcher.state.rows import unix
 from batcher.tasks import IN_FLIGHT, Status
+from batcher.times import unix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

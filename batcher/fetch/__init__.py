@@ -5,10 +5,11 @@ cannot reach a CDN.
 """
 
 from batcher.fetch.interface import Fetch, Fetched, FetchError, FetchFault, Intake
-from batcher.fetch.origin import FetchPolicy, Target, check_address, check_url
+from batcher.fetch.origin import KLING_HOSTS, FetchPolicy, Target, check_address, check_url
 from batcher.fetch.threads import threaded_fetch
 
 __all__ = [
+    "KLING_HOSTS",
     "Fetch",
     "FetchError",
     "FetchFault",

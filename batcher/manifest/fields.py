@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from batcher.manifest.values import as_text, shown
+from batcher.times import DURATION, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,24 +52,20 @@ def _scalar(value: Any) -> str:
 Text = Annotated[str, PlainValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 """Any scalar, as the text that templates see."""
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = r"(\d+(\.\d+)?)([smhd])"
 
-
-def seconds(value: Any) -> float:
+def _seconds(value: Any) -> float:
     """Seconds in `90`, `120s`, `30m`, `5h` or `2d`."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return float(value)
-    if isinstance(value, str) and (match := re.fullmatch(_DURATION, value)) and float(match[1]) > 0:
-        return float(match[1]) * _UNITS[match[3]]
-    raise wrong("E114", f"{shown(value)} is not a time", "write 90, 120s, 30m, 5h or 2d")
+    try:
+        return seconds(str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value)
+    except (ValueError, TypeError) as exc:
+        raise wrong("E114", f"{shown(value)} is not a time", "write 90, 120s, 30m, 5h or 2d") from exc
 
 
 Seconds = Annotated[
     float,
-    PlainValidator(seconds),
+    PlainValidator(_seconds),
     WithJsonSchema(
-        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": f"^{_DURATION}$"}]}
+        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": f"^{DURATION}$"}]}
     ),
 ]
 

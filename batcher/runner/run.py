@@ -13,8 +13,8 @@ from batcher.policy import budget as budgets
 from batcher.runner.session import Stop, Walking
 from batcher.runner.submit import overdue_cutoff, prove
 from batcher.runner.walk import walk
-from batcher.state.rows import iso, unix
 from batcher.tasks import Status
+from batcher.times import iso, unix
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup

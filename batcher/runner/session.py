@@ -14,7 +14,7 @@ from batcher.events import Active, Event, EventKind
 from batcher.policy import concurrency, submission
 from batcher.policy.budget import Budget, Spent
 from batcher.policy.polling import Pace
-from batcher.state.rows import iso
+from batcher.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

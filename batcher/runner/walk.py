@@ -12,8 +12,8 @@ from batcher.generations import Generation, GenerationStatus, Look, RefusalKind,
 from batcher.policy import concurrency, polling, retry
 from batcher.runner.session import class_of
 from batcher.runner.submit import fresh, inherited, look, note_unreachable, stop_for, submit
-from batcher.state.rows import unix
 from batcher.tasks import IN_FLIGHT, Status
+from batcher.times import unix
 
 if TYPE_CHECKING:
     from batcher.runner.session import Session

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from batcher.errors import StateError
 from batcher.identity import content_hash, external_task_id
 from batcher.state.records import Records
-from batcher.state.rows import iso, task_of
+from batcher.state.rows import task_of
 from batcher.tasks import NEXT, Status
+from batcher.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from batcher.errors import UsageError
 from batcher.policy.budget import Spent
 from batcher.state.file import open_for_reading, storage_errors
-from batcher.state.rows import account_of, asset_of, attempt_of, iso, job_of, task_of
+from batcher.state.rows import account_of, asset_of, attempt_of, job_of, task_of
 from batcher.tasks import Status
+from batcher.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,7 +65,7 @@ def _term(selector: str, values: list[Any]) -> str:
         return "(status = ?)"
     if colon and kind == "id":
         values.extend((word, word))
-        return "(external_task_id = ? OR generation_id = ?)"
+        return "(external_task_id = ? OR generation_id IS ?)"  # with `=` a NULL would be outside of NOT, too
     values.append(selector)
     return "(name GLOB ?)"
 
@@ -184,8 +185,7 @@ class Queries:
         selection = Selection(job=job, edition=edition if at else None, orphaned=True)
         where, values = selection.where()
         rows = self._rows(
-            f"SELECT * FROM tasks WHERE {where} AND (name = ? OR external_task_id = ?)"
-            " ORDER BY orphaned, edition DESC, id DESC",
+            f"SELECT * FROM tasks WHERE {where} AND (name = ? OR external_task_id = ?) ORDER BY orphaned, id DESC",
             [*values, plain, name],
         )
         if not rows:
@@ -194,7 +194,7 @@ class Queries:
             )
             hint = "there are: " + ", ".join(r["name"] for r in near) if near else "batcher status  lists the jobs"
             raise UsageError(f"no task is called {name!r}", hint=hint)
-        jobs = {(r["job"], r["scope"]) for r in rows if r["edition"] == rows[0]["edition"] and not r["orphaned"]}
+        jobs = {(r["job"], r["scope"]) for r in rows if r["orphaned"] == rows[0]["orphaned"]}
         if len(jobs) > 1:
             raise UsageError(
                 f"{name!r} is a task of several jobs: {', '.join(sorted(f'{j} ({s})' for j, s in jobs))}",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from batcher import __version__
 from batcher.state.file import storage_errors
 from batcher.state.queries import Queries
-from batcher.state.rows import iso
+from batcher.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

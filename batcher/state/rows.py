@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from batcher.errors import StateError
@@ -168,12 +167,3 @@ def job_of(row: Mapping[str, Any]) -> Job:
         manifest_sha256=row["manifest_sha256"],
         settings=json.loads(row["settings"]),
     )
-
-
-def iso(now: float) -> str:
-    """Unix seconds as the state's time text: `2026-11-22T13:06:33.120Z`, sortable as text."""
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def unix(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()

@@ -13,8 +13,8 @@ from batcher.errors import StateError
 from batcher.identity import external_task_id
 from batcher.state.file import open_for_writing
 from batcher.state.planning import Planning
-from batcher.state.rows import iso
 from batcher.tasks import Status
+from batcher.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,7 +7,6 @@ import pytest
 
 from assets.samples import NOW
 from batcher.assets import Receipt, Receipts
-from batcher.assets import receipts as module
 from batcher.assets.receipts import read_namespaces, write_namespace
 from batcher.errors import DiskError, StateError
 
@@ -135,7 +134,3 @@ def test_a_damaged_file_of_namespaces_stops_the_run(tmp_path, data):
     with pytest.raises(StateError):
         write_namespace(path, job="autumn", scope="cometapi", namespace="n")
     assert path.read_bytes() == data
-
-
-def test_times_are_utc_text():
-    assert module.timestamp(NOW) == "2026-11-22T13:06:33.120Z"

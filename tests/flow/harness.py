@@ -29,6 +29,7 @@ from batcher.http import ApiClient, httpx
 from batcher.manifest import load
 from batcher.prepare import prepare
 from batcher.providers.cometapi import CometApi
+from batcher.runner.session import Stop
 from batcher.simulator import Settings, World
 from batcher.simulator.app import create_app
 from batcher.simulator.clips import sample
@@ -165,6 +166,8 @@ class Lab:
         """The one open now."""
         self.kill: Callable[[], None] = lambda: None
         """Ends the process of the run that is under way."""
+
+    interruption = Stop(outcome="interrupted", exit_code=130, reason="Ctrl-C", leaves=True)
 
     # ---- the user's side ------------------------------------------------------------------------------------
 

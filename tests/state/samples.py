@@ -40,7 +40,7 @@ def generation(**changes) -> Generation:
 
 
 def bring(store: Store, task: Task, status: Status, *, now: float = NOW) -> Task:
-    """Walk a pending task on to a status, as a run would."""
+    """Walk a task on to a status, as a run would."""
     steps = {
         Status.SUBMITTING: lambda t: store.claim(t, now=now),
         Status.SUBMITTED: lambda t: store.accepted(t, generation(), request_id="r-1", how="create", now=now),
@@ -48,12 +48,10 @@ def bring(store: Store, task: Task, status: Status, *, now: float = NOW) -> Task
         Status.SUCCEEDED: lambda t: store.succeeded(t, generation(videos=(Video(url=URL),)), now=now),
         Status.DOWNLOADED: lambda t: store.downloaded(t, [clip(t)], now=now),
     }
-    for step, move in steps.items():
-        if task.status is status:
-            break
-        if not (step is Status.PROCESSING and status is not Status.PROCESSING):
-            task = move(task)
-    assert task.status is status
+    order = [Status.PENDING, *steps]
+    for step in order[order.index(task.status) + 1 : order.index(status) + 1]:
+        if step is not Status.PROCESSING or status is step:
+            task = steps[step](task)
     return task
 
 

@@ -10,9 +10,9 @@ from batcher.errors import StateError
 from batcher.generations import Video
 from batcher.identity import content_hash
 from batcher.policy.budget import Spent
-from batcher.state.rows import iso, unix
 from batcher.state.store import Store
 from batcher.tasks import NEXT, Status
+from batcher.times import iso, unix
 from state.samples import AT, DAY, NAMESPACE, NOW, SCOPE, URL, add, bring, clip, generation, want
 
 FAILURE = ("provider", "500", "internal error")
