@@ -91,9 +91,9 @@ class Environment:
             return Endpoint(provider=SIMULATOR, scope=SIMULATOR, key=SIMULATED_KEY, base_url=None)
         if provider != COMETAPI:
             raise UsageError(f"no provider is called {provider!r}", hint=f"one of {', '.join(PROVIDERS)}")
-        key, origin = self._key() if needs_key or self.has_key() else ("none", self.file)
+        key, is_of_file = self._key() if needs_key or self.has_key() else ("none", True)
         base_url = self.process.get("COMETAPI_BASE_URL")
-        if not base_url and origin is self.file:
+        if not base_url and is_of_file:
             base_url = self.file.get("COMETAPI_BASE_URL")
         base_url = normalise_base_url(base_url or BASE_URL)
         return Endpoint(provider=COMETAPI, scope=scope_of(base_url), key=clean_key(key), base_url=base_url)
@@ -111,13 +111,13 @@ class Environment:
             )
         return endpoint
 
-    def _key(self) -> tuple[str, Mapping[str, str]]:
-        """The key, and whether the process's environment or the file had it."""
+    def _key(self) -> tuple[str, bool]:
+        """The key, and whether it stands in the `.env`: a path there does not prove that its author knows the key."""
         for source in (self.process, self.file):
             if source.get("COMETAPI_KEY"):
-                return source["COMETAPI_KEY"], source
+                return source["COMETAPI_KEY"], source is self.file
             if source.get("COMETAPI_KEY_FILE"):
-                return _read_key(Path(source["COMETAPI_KEY_FILE"])), source
+                return _read_key(Path(source["COMETAPI_KEY_FILE"])), False
         raise MissingKeyError(
             "provider cometapi needs an API key and there is none",
             hint="set COMETAPI_KEY (or COMETAPI_KEY_FILE), or rehearse for nothing: --provider simulator",
