@@ -58,7 +58,7 @@ def options_of(
         timeout_s=choices.timeout_s or settings.timeout_s,
         deadline_s=choices.deadline_s,
         fail_fast=choices.fail_fast or settings.fail_fast,
-        max_failures=int(most * total) if isinstance(most, float) else most,
+        max_failures=int(round(most * total, 6)) if isinstance(most, float) else most,  # 0.29 * 100 is 28.999...
         limit=choices.limit,
         canary=choices.canary,
         submit_only=choices.submit_only,
