@@ -64,7 +64,6 @@ class _Loop:
     def __init__(self, s: Session, group: TaskGroup) -> None:
         self.s = s
         self.group = group
-        self.claimed = 0
         self.canaries: list[int] = []
         self.looked_for_missing = False
 
@@ -93,7 +92,7 @@ class _Loop:
         await self._look_for_missing()
         if s.stop is not None:
             return False
-        pending, due = s.store.waiting(s.selection) if s.options.buys and self._may_claim_more() else (0, None)
+        pending, due = s.store.waiting(s.selection) if s.may_claim else (0, None)
         if not pending and self._only_waits_for_overdue():
             return True
         with anyio.move_on_after(self._patience(due)):
@@ -103,20 +102,17 @@ class _Loop:
     def _room(self) -> int:
         """How many more may be claimed now."""
         s = self.s
-        if not s.options.buys or not self._may_claim_more():
+        if not s.may_claim:
             return 0
         held = s.store.in_flight(s.account.scope, overdue_before=overdue_cutoff(s))
         room = s.limit.value - held
         if not s.account.used:
-            room = min(room, 1 - held)  # the canary of a new account goes alone
+            room = min(room, 1 - (held - len(s.holding)))  # the canary of a new account goes alone
         if s.options.limit is not None:
-            room = min(room, s.options.limit - self.claimed)
+            room = min(room, s.options.limit - s.tally["claimed"])
         if s.options.canary:
             room = min(room, self._canary_room())
         return room
-
-    def _may_claim_more(self) -> bool:
-        return self.s.options.limit is None or self.claimed < self.s.options.limit
 
     def _canary_room(self) -> int:
         """The first N go to their end; then, if none failed, there is no bound."""
@@ -139,7 +135,7 @@ class _Loop:
             s.halt(Stop(outcome="budget", exit_code=3, reason=reason, hint="raise it (--max-usd) and run again"))
             return False
         task = s.store.claim(task, now=s.clock.now())
-        self.claimed += 1
+        s.tally["claimed"] += 1
         if len(self.canaries) < s.options.canary:
             self.canaries.append(task.id)
         s.tell(EventKind.SUBMIT, task)

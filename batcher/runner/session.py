@@ -122,9 +122,11 @@ class Session:
     shields: set[anyio.CancelScope] = field(default_factory=set)
     slots: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
     walking: dict[int, Walking] = field(default_factory=dict)
+    holding: set[int] = field(default_factory=set)
+    """Tasks in doubt that wait for a control which another task may bring."""
     looks: Counter[str] = field(default_factory=Counter)
     tally: Counter[str] = field(default_factory=Counter)
-    """What this run did: `submitted`, `downloaded`, `failed`."""
+    """What this run did: `claimed`, `submitted`, `downloaded`, `failed`."""
     cost_usd: float = 0.0
     files: list[str] = field(default_factory=list)
     started_at: float = 0.0
@@ -161,6 +163,20 @@ class Session:
     @property
     def is_leaving(self) -> bool:
         return self.leaving.is_set()
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether this run still submits anything new."""
+        most = self.options.limit
+        return self.options.buys and self.stop is None and (most is None or self.tally["claimed"] < most)
+
+    @property
+    def may_learn(self) -> bool:
+        """Whether some other task may yet be accepted in this run, and so serve as a control."""
+        if self.stop is not None or not self.options.buys:
+            return False
+        others = any(task_id not in self.holding for task_id in self.walking)
+        return others or (self.may_claim and self.store.waiting(self.selection)[0] > 0)
 
     async def sleep(self, seconds: float) -> bool:
         """Wait, unless the run leaves first. True when the time has passed."""

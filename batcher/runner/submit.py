@@ -30,6 +30,9 @@ LIST_SIZE = 500
 PROOF_WAITS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """The canary's look-ups: how long visibility may lag before the gateway counts as unable to find ids."""
 
+HOLD_S = 60.0
+"""A task that waits for a control looks around at least this often."""
+
 UNREACHABLE_S = 3600.0
 """A provider that cannot be reached for this long in the middle of a run ends it (exit 69), resumable."""
 
@@ -57,8 +60,10 @@ def with_controls(s: Session, e: Evidence) -> Evidence:
     if e.finds_ids or (e.finds_ids is False and s.proof_tried):
         return e
     finds = s.account.finds_ids if s.account.finds_ids or s.proof_tried else None
-    can_prove = finds is None and e.sight is not None and s.store.control(s.account.scope) is not None
-    return replace(e, finds_ids=finds, can_prove=can_prove)
+    if finds is not None or e.sight is None:
+        return replace(e, finds_ids=finds)
+    can_prove = s.store.control(s.account.scope) is not None
+    return replace(e, can_prove=can_prove, may_learn=not can_prove and s.may_learn)
 
 
 async def submit(s: Session, task: Task, evidence: Evidence) -> Task:
@@ -85,7 +90,7 @@ class _Submission:
         self.found: Generation | None = None
         self.failures = 0
         self.waits_for_a_run = False
-        """The next step is to send it, and this command sends nothing."""
+        """The next step is another run's; this one leaves the row as it is."""
         self.may_be_sent = evidence.doubt or evidence.history
         """Some create call under this id may have left this machine."""
 
@@ -96,7 +101,9 @@ class _Submission:
     async def step(self) -> None:
         self.e = with_controls(self.s, self.e)
         action = protocol.decide(self.e)
-        if action is Action.POST and not self.s.options.buys:
+        if action is not Action.HOLD:
+            self.s.holding.discard(self.task.id)
+        if self._is_for_another_run(action):
             self.waits_for_a_run = True
             return
         match action:
@@ -108,6 +115,8 @@ class _Submission:
                 await self._rest()
             case Action.LOOK:
                 await self._look()
+            case Action.HOLD:
+                await self._hold()
             case Action.PROVE:
                 self.e = protocol.after_proof(self.e, finds_ids=await prove(self.s))
             case Action.ACCEPT:
@@ -116,6 +125,13 @@ class _Submission:
                 self._believe()
             case Action.PARK:
                 self._park()
+
+    def _is_for_another_run(self, action: Action) -> bool:
+        """What this run may not do (`collect` sends nothing), or cannot decide yet as it is stopping."""
+        s = self.s
+        if action is Action.POST:
+            return not s.options.buys
+        return action is Action.PARK and self.e.finds_ids is None and (s.stop is not None or not s.options.buys)
 
     async def _post(self) -> None:
         s, task = self.s, self.task
@@ -169,6 +185,18 @@ class _Submission:
         if await s.sleep(window):
             self.e = protocol.after_rest(self.e)
 
+    async def _hold(self) -> None:
+        """Wait while another task may bring a control. This one keeps its row, and lends its place to the canary."""
+        s = self.s
+        s.show(self.task, "resting")
+        if self.task.id not in s.holding:
+            s.holding.add(self.task.id)
+            s.nudge()
+        change = s.wake
+        if s.may_learn and s.store.control(s.account.scope) is None and not s.is_leaving:
+            with anyio.move_on_after(HOLD_S):
+                await change.wait()
+
     async def _look(self) -> None:
         s = self.s
         if self.e.sight is Sight.SILENT:
@@ -176,6 +204,10 @@ class _Submission:
             if not await s.sleep(retry.backoff_s(self.failures, rng=s.rng)):
                 return
         seen = await look(s, self.task.external_task_id)
+        if not seen.answered:
+            note_unreachable(s, seen.detail)
+        else:
+            s.unreachable_since = None
         if seen.refusal is not None and seen.refusal.kind in (RefusalKind.KEY, RefusalKind.FUNDS):
             stop_for(s, seen.refusal.kind, seen.refusal.message)
             return

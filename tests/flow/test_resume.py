@@ -29,7 +29,7 @@ def at_event(lab, number):
     return lambda _: lab.kill() if next(left, -1) == 0 else None
 
 
-@pytest.mark.parametrize("number", range(2, 41, 2))
+@pytest.mark.parametrize("number", range(2, 41, 3))
 async def test_killed_at_any_event(make_lab, number):
     """Whatever it was telling when it died, the next run goes on from there."""
     lab = make_lab()
@@ -55,7 +55,7 @@ async def test_killed_around_any_create_call(make_lab, number, where):
 
 
 @pytest.mark.parametrize("used_ids", ["refuse", "reword", "return", "create"])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 async def test_killed_again_and_again(make_lab, seed, used_ids):
     """Six lives cut short at random moments, whatever the provider does with an id that it knows: one charge each."""
     rng = random.Random(seed)
@@ -76,7 +76,7 @@ async def test_killed_again_and_again(make_lab, seed, used_ids):
     lab.assert_all_home(PROMPTS)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 async def test_killed_in_bad_weather(make_lab, seed):
     """Kills at random events while every third call meets some fault: one charge each, all clips whole."""
     rng = random.Random(seed)
@@ -133,20 +133,20 @@ async def test_interrupted_once(make_lab):
 
 async def test_interrupted_twice(make_lab):
     """The second Ctrl-C cuts even a create call: its task stays in doubt, and the next run settles it."""
-    lab = make_lab(latency_s=20)
+    lab = make_lab(latency_s=10)
     manifest = lab.manifest(3)
 
     async with anyio.create_task_group() as group:
 
         async def interrupt():
-            await anyio.sleep(25)
+            await anyio.sleep(15)
             lab.batch.session.halt(lab.interruption)
             await anyio.sleep(1)
             lab.batch.session.abort()
 
         group.start_soon(interrupt)
         await lab.run(manifest)
-    assert lab.clock.monotonic() < 27
+    assert lab.clock.monotonic() < 17
     assert lab.counts()["submitting"] == 1
     await finish(lab, manifest)
     lab.assert_all_home(3)
