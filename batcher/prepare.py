@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batcher.catalog import price_usd
@@ -20,7 +21,6 @@ from batcher.tasks import IN_FLIGHT, Status
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from pathlib import Path
 
     from batcher.assets import Folder
     from batcher.environment import Endpoint, Environment
@@ -148,12 +148,13 @@ def _orphans(job: str, edition: str, scope: str, state: Queries | None, hashes: 
 
 
 def _renamed(prepared: Prepared, state: Queries | None) -> dict[str, Task]:
-    """New tasks that another job of this very manifest file already has: the job was renamed."""
+    """New tasks that a former job of this manifest already has: the job or its file was renamed."""
     if state is None or len(prepared.known) == len(prepared.hashes):
         return {}
-    path = str(prepared.manifest.path)
     former = [
-        j.job for j in state.jobs() if j.manifest == path and j.scope == prepared.scope and j.job != prepared.job
+        j.job
+        for j in state.jobs()
+        if j.scope == prepared.scope and j.job != prepared.job and _may_be(j.manifest, prepared.manifest.path)
     ]
     for job in former:
         old_hashes = {
@@ -164,6 +165,11 @@ def _renamed(prepared: Prepared, state: Queries | None) -> dict[str, Task]:
         if found := state.known(list(old_hashes)):
             return {old_hashes[old]: task for old, task in found.items()}
     return {}
+
+
+def _may_be(known_as: str | None, path: Path) -> bool:
+    """Whether a job's manifest is the file at `path`: typed differently, or no longer where it was."""
+    return known_as is not None and (Path(known_as).absolute() == path.absolute() or not Path(known_as).exists())
 
 
 def refuse_rename(prepared: Prepared) -> None:
