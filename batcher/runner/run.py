@@ -84,8 +84,8 @@ class _Loop:
         change = s.wake
         if s.options.buys and not s.account.used and s.store.control(s.account.scope) is not None:
             await prove(s)
-        room = self._room()
-        ready = s.store.ready(s.selection, now=iso(s.clock.now()), limit=room) if room > 0 else []
+        room, now = self._room(), iso(s.clock.now())
+        ready = s.store.ready(s.selection, now=now, limit=room) if room > 0 else []
         for task in ready:
             if not self._claim(task):
                 break
@@ -95,7 +95,7 @@ class _Loop:
         pending, due = s.store.waiting(s.selection) if s.may_claim else (0, None)
         if not pending and self._only_waits_for_overdue():
             return True
-        with anyio.move_on_after(self._patience(due)):
+        with anyio.move_on_after(self._patience(due, now)):
             await change.wait()
         return False
 
@@ -204,8 +204,9 @@ class _Loop:
         s = self.s
         return all(s.store.task(walk.task.id).overdue for walk in list(s.walking.values()))
 
-    def _patience(self, due: str | None) -> float:
-        if not due:
+    def _patience(self, due: str | None, now: str) -> float:
+        """Seconds until the next resting task may go. One that may go already waits for room, which wakes us."""
+        if not due or due <= now:
             return IDLE_S
         return min(IDLE_S, max(0.05, unix(due) - self.s.clock.now()))
 

@@ -155,7 +155,7 @@ class _Submission:
         if self.posted.fate is Fate.NOT_SENT:
             self.may_be_sent = before
         else:
-            s.unreachable_since = None
+            note_answer(s)
         if self.posted.fate is Fate.EXISTS and not s.account.refuses_ids:
             s.save_account(refuses_ids=True)
 
@@ -204,10 +204,7 @@ class _Submission:
             if not await s.sleep(retry.backoff_s(self.failures, rng=s.rng)):
                 return
         seen = await look(s, self.task.external_task_id)
-        if not seen.answered:
-            note_unreachable(s, seen.detail)
-        else:
-            s.unreachable_since = None
+        note_reach(s, seen)
         if seen.refusal is not None and seen.refusal.kind in (RefusalKind.KEY, RefusalKind.FUNDS):
             stop_for(s, seen.refusal.kind, seen.refusal.message)
             return
@@ -348,6 +345,19 @@ def stop_for(s: Session, kind: RefusalKind, message: str) -> None:
             ),
             leaves=False,
         )
+
+
+def note_reach(s: Session, seen: Look) -> None:
+    """Keep count of whether anybody is there."""
+    if seen.answered:
+        note_answer(s)
+    else:
+        note_unreachable(s, seen.detail)
+
+
+def note_answer(s: Session) -> None:
+    s.unreachable_since = None
+    s.tally["answered"] += 1
 
 
 def note_unreachable(s: Session, detail: str) -> None:

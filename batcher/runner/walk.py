@@ -11,7 +11,7 @@ from batcher.fetch import FetchError, FetchFault
 from batcher.generations import Generation, GenerationStatus, Look, RefusalKind, Sight
 from batcher.policy import concurrency, polling, retry
 from batcher.runner.session import class_of
-from batcher.runner.submit import fresh, inherited, look, note_unreachable, stop_for, submit
+from batcher.runner.submit import fresh, inherited, look, note_reach, stop_for, submit
 from batcher.tasks import IN_FLIGHT, Status
 from batcher.times import unix
 
@@ -96,11 +96,7 @@ async def _find(s: Session, task: Task) -> Look:
     assert task.generation_id is not None
     s.looks[task.external_task_id] += 1
     seen = await s.provider.find(task.generation_id)
-    if not seen.answered:
-        note_unreachable(s, seen.detail)
-    else:
-        s.unreachable_since = None
-        s.tally["answered"] += 1
+    note_reach(s, seen)
     if seen.refusal is not None and seen.refusal.kind is RefusalKind.KEY:
         stop_for(s, seen.refusal.kind, seen.refusal.message)
     return seen

@@ -24,23 +24,23 @@ def first_sent(lab):
 
 
 async def test_a_given_limit_is_kept_and_used(make_lab):
-    """Thirty prompts become thirty clips, each paid once, never more than -j at the provider, and no slot idles."""
+    """Fifteen prompts become fifteen clips, each paid once, never more than -j at the provider, and no slot idles."""
     lab = make_lab()
-    ran = await lab.run(lab.manifest(30), concurrency=4)
+    ran = await lab.run(lab.manifest(15), concurrency=4)
     assert ran.exit_code == 0
-    lab.assert_all_home(30)
+    lab.assert_all_home(15)
     assert lab.ledger.totals["max_in_flight"] == 4
     assert lab.busy_share(slots=4) > 0.85
-    assert ran.summary.downloaded == ran.summary.submitted == 30
+    assert ran.summary.downloaded == ran.summary.submitted == 15
 
 
 async def test_an_unknown_limit_is_learnt_and_kept(make_lab):
     """A provider with three slots refuses the fourth: nothing is lost by it, and the next run knows."""
     lab = make_lab(limit=3)
-    manifest = lab.manifest(30)
+    manifest = lab.manifest(15)
     ran = await lab.run(manifest)
     assert ran.exit_code == 0
-    lab.assert_all_home(30)
+    lab.assert_all_home(15)
     assert lab.ledger.outcomes["refused 1303"] <= 12
     assert lab.busy_share(slots=3) > 0.85
     queries = Queries.open(lab.state)
@@ -51,6 +51,16 @@ async def test_an_unknown_limit_is_learnt_and_kept(make_lab):
     await lab.run(lab.manifest(6, job="sequel"))
     assert lab.ledger.outcomes["refused 1303"] - before <= 3
     assert set(lab.ledger.charges.values()) == {1}
+
+
+async def test_waiting_for_a_slot_costs_nothing(make_lab, monkeypatch):
+    """While refused prompts wait for room, the run sleeps: it looks into its state when something has changed."""
+    questions = []
+    ask = Queries.waiting
+    monkeypatch.setattr(Queries, "waiting", lambda *args: questions.append(args) or ask(*args))
+    lab = make_lab(limit=1)
+    await lab.run(lab.manifest(6))
+    assert len(questions) < 200
 
 
 async def test_the_downloads_hold_no_slot(make_lab):
