@@ -51,6 +51,8 @@ class Action(StrEnum):
     """Look the id up (after a short wait when the last look was silent)."""
     PROVE = "prove"
     """Run both controls: an id of ours must be found, a random one must not."""
+    HOLD = "hold"
+    """Wait for the control that another task of this run may yet bring: an accepted generation to look for."""
     ACCEPT = "accept"
     """A generation under our id exists: record it."""
     BELIEVE = "believe"
@@ -95,6 +97,8 @@ class Evidence:
     """The gateway finds our ids and not random ones. None: not proved either way yet."""
     can_prove: bool = False
     """There is an accepted generation of ours to run the controls with, and they have not been tried yet."""
+    may_learn: bool = False
+    """There is nothing to run the controls with yet, but another task of this run may bring it."""
     refuses_ids: bool = False
     """The gateway was seen to refuse a used id, so sending the same one again cannot buy twice."""
 
@@ -131,7 +135,16 @@ def _found(e: Evidence) -> Action:
     """An answer without our id is ours only if the gateway was proved not to answer just any id."""
     if e.echoed or e.finds_ids:
         return Action.ACCEPT
-    return Action.PROVE if e.can_prove else Action.PARK
+    return _control(e) or Action.PARK
+
+
+def _control(e: Evidence) -> Action | None:
+    """How to find out what the gateway's look-ups are worth, while that is open."""
+    if e.finds_ids is not None:
+        return None
+    if e.can_prove:
+        return Action.PROVE
+    return Action.HOLD if e.may_learn else None
 
 
 def _exists(e: Evidence) -> Action:
@@ -148,11 +161,13 @@ def _check(e: Evidence) -> Action:
     first_use = e.posts <= 1 and not e.history and not e.doubt
     if e.sight is None or (e.sight is Sight.SILENT and e.may_still_be_seen):
         return Action.LOOK
-    if e.sight is Sight.ABSENT and e.finds_ids is None and e.can_prove:
-        return Action.PROVE
     if e.sight is Sight.ABSENT and e.finds_ids:
         return Action.BELIEVE if first_use or e.sight_rested else _rest_or_look(e)
-    return Action.BELIEVE if first_use and e.names_a_field else Action.PARK
+    if e.sight is Sight.ABSENT and e.can_prove and e.finds_ids is None:
+        return Action.PROVE
+    if first_use and e.names_a_field:
+        return Action.BELIEVE
+    return (_control(e) if e.sight is Sight.ABSENT else None) or Action.PARK
 
 
 def _doubtful(e: Evidence) -> Action:
@@ -164,13 +179,13 @@ def _doubtful(e: Evidence) -> Action:
     absent = e.sight is Sight.ABSENT
     if absent and e.finds_ids is None and e.can_prove:
         return Action.PROVE
-    if e.fate is Fate.REFUSED:
-        return Action.BELIEVE if absent and e.finds_ids else Action.PARK
     if absent and e.finds_ids:
+        if e.fate is Fate.REFUSED:
+            return Action.BELIEVE
         return Action.POST if e.rounds < MAX_ROUNDS else Action.GIVE_UP
-    if e.refuses_ids and e.rounds < MAX_ROUNDS:
+    if e.refuses_ids and e.fate is not Fate.REFUSED and e.rounds < MAX_ROUNDS:
         return Action.POST
-    return Action.PARK
+    return (_control(e) if absent else None) or Action.PARK
 
 
 def _rest_or_look(e: Evidence) -> Action:

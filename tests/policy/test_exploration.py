@@ -60,15 +60,24 @@ class Used(Enum):
     CHARGED = auto()
 
 
+class Control(Enum):
+    """Whether there is a generation of ours to try the look-up with."""
+
+    NONE = auto()
+    LATER = auto()
+    """Another task of this run may bring one, or not."""
+    HERE = auto()
+    PASSED = auto()
+    """It was tried in an earlier run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """A gateway, and what is known of it beforehand."""
 
     finds: Finds
     used: Used
-    can_prove: bool
-    proved: bool = False
-    """Its controls passed in an earlier run."""
+    control: Control = Control.HERE
     is_bounded: bool = True
     """No call lives longer than the quiet window. False breaks an assumption of the protocol."""
 
@@ -77,8 +86,7 @@ class World:
         return self.is_bounded or self.used is not Used.CHARGED
 
     def __str__(self) -> str:
-        known = "proved" if self.proved else "provable" if self.can_prove else "unprovable"
-        return f"finds {self.finds.name.lower()}, used ids {self.used.name.lower()}, {known}"
+        return f"finds {self.finds.name}, used ids {self.used.name}, control {self.control.name}".lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +113,14 @@ class Model:
         self.most_charges = 0
 
     def fresh(self, *, posts: int = 0, refuses_ids: bool = False, proved: bool | None = None) -> Evidence:
-        finds_ids = True if self.world.proved else proved
-        can_prove = self.world.can_prove and finds_ids is None
-        return Evidence(posts=posts, refuses_ids=refuses_ids, finds_ids=finds_ids, can_prove=can_prove)
+        finds_ids = True if self.world.control is Control.PASSED else proved
+        return Evidence(
+            posts=posts,
+            refuses_ids=refuses_ids,
+            finds_ids=finds_ids,
+            can_prove=self.world.control is Control.HERE and finds_ids is None,
+            may_learn=self.world.control is Control.LATER and finds_ids is None,
+        )
 
     def explore(self) -> Model:
         """Depth first, so that a state that leads back to itself is seen: a loop that changes nothing."""
@@ -239,6 +252,11 @@ class Model:
     def _saw(self, s: State, look: Look) -> State:
         return replace(s, e=after_look(s.e, look, external_task_id=ID))
 
+    def _hold(self, s: State) -> Iterator[State]:
+        """Another task was accepted, or none is left that could be."""
+        for can_prove in (True, False):
+            yield replace(s, e=replace(s.e, can_prove=can_prove, may_learn=False))
+
     def _prove(self, s: State) -> Iterator[State]:
         yield replace(s, e=after_proof(s.e, finds_ids=self.world.finds.passes_controls))
 
@@ -249,11 +267,11 @@ def _found(external_task_id: str | None) -> Look:
 
 
 WORLDS = [
-    World(finds=finds, used=used, can_prove=can_prove, proved=proved)
+    World(finds=finds, used=used, control=control)
     for finds in Finds
     for used in Used
-    for can_prove, proved in ((False, False), (True, False), (True, True))
-    if finds.passes_controls or not proved
+    for control in Control
+    if finds.passes_controls or control is not Control.PASSED
 ]
 
 
@@ -263,18 +281,18 @@ def test_no_world_within_the_assumptions_is_paid_twice_or_lied_about(world):
     model = Model(world).explore()
     assert model.most_charges == 1
     assert model.states > 50
-    if world.finds.passes_controls and (world.can_prove or world.proved):
+    if world.finds.passes_controls and world.control in (Control.HERE, Control.PASSED):
         assert Action.PARK not in model.ends, "a gateway that can find never needs a person"
 
 
 def test_where_an_assumption_is_broken_a_second_charge_is_seen():
     """Calls that outlive the window, on a gateway that charges a used id again: nobody is safe there."""
-    world = World(finds=Finds.AT_ONCE, used=Used.CHARGED, can_prove=True, is_bounded=False)
+    world = World(finds=Finds.AT_ONCE, used=Used.CHARGED, is_bounded=False)
     assert Model(world).explore().most_charges > 1
 
 
 def test_refused_ids_make_even_calls_that_live_for_ever_harmless():
-    world = World(finds=Finds.AT_ONCE, used=Used.REFUSED, can_prove=True, is_bounded=False)
+    world = World(finds=Finds.AT_ONCE, used=Used.REFUSED, is_bounded=False)
     assert Model(world).explore().most_charges == 1
 
 
@@ -305,4 +323,4 @@ def without_look(e: Evidence) -> Action:
 )
 def test_a_protocol_with_one_rule_less_is_caught(mistaken, finds, used, harm):
     with pytest.raises(AssertionError, match=harm):
-        Model(World(finds=finds, used=used, can_prove=True), decide=mistaken).explore()
+        Model(World(finds=finds, used=used), decide=mistaken).explore()

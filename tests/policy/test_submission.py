@@ -76,6 +76,8 @@ def told(e: Evidence, action: Action, answer: str) -> Evidence:
             return after_look(e, LOOKS[answer], external_task_id=ID)
         case Action.PROVE:
             return after_proof(e, finds_ids=answer == "works")
+        case Action.HOLD:
+            return replace(e, may_learn=False, can_prove=answer == "control")
         case Action.REST:
             return after_rest(e)
         case Action.BACK:
@@ -160,6 +162,17 @@ AGAIN = ONE * MAX_ROUNDS
         pytest.param(
             "post:lost rest look:nameless prove:fails park", {"can_prove": True}, id="... or answers any id at all"
         ),
+        pytest.param(
+            ONE + "hold:control prove:works post:taken accept",
+            {"may_learn": True},
+            id="another task of the run brought the control",
+        ),
+        pytest.param(ONE + "hold:alone park", {"may_learn": True}, id="no other task brought one: parked"),
+        pytest.param(
+            "post:lost rest look:nameless hold:control prove:works accept",
+            {"may_learn": True},
+            id="named by a control",
+        ),
         pytest.param("post:lost rest look:another's look:ours accept", {}, id="another's generation is no answer"),
     ],
 )
@@ -232,6 +245,11 @@ def test_a_used_id_is_looked_for_and_never_replaced(story, known):
         pytest.param("post:check look:absent believe", CONTROLLED, id="excluded: the refusal is true"),
         pytest.param("post:check look:absent prove:works believe", {"can_prove": True}, id="proved in time"),
         pytest.param("post:check look:absent prove:fails park", {"can_prove": True}, id="cannot be excluded"),
+        pytest.param("post:check look:absent hold:alone park", {"may_learn": True}, id="nobody brought a control"),
+        pytest.param(
+            "post:check look:absent hold:control prove:works believe", {"may_learn": True}, id="somebody brought one"
+        ),
+        pytest.param("post:field look:absent believe", {"may_learn": True}, id="a named field needs none"),
         pytest.param("post:check look:absent park", {}, id="no control, no field named: a person decides"),
         pytest.param("post:field look:absent believe", {}, id="decision 12: names a field, one call, no history"),
         pytest.param("post:field" + " look:deaf" * MAX_DEAF_LOOKS + " believe", {}, id="... though it cannot look"),
