@@ -87,6 +87,7 @@ async def open(  # noqa: A001 - read as batcher.open
     loaded = load(Path(manifest), variables=dict(variables or {}))
     environment = Environment.read(Path(env_file) if env_file else None)
     endpoint = environment.endpoint(provider or loaded.provider or "simulator")
+    raised: Exception | None = None
     async with (
         open_batch(Path(state), endpoint=endpoint, environment=environment) as batch,
         anyio.create_task_group() as group,
@@ -94,8 +95,12 @@ async def open(  # noqa: A001 - read as batcher.open
         opened = OpenJob(batch, loaded, group, edition=edition, yes=yes)
         try:
             yield opened
+        except Exception as exc:  # noqa: BLE001 - kept out of the task group, which would wrap it
+            raised = exc
         finally:
             opened.leave()
+    if raised is not None:
+        raise raised
 
 
 class OpenJob:
@@ -111,19 +116,16 @@ class OpenJob:
         self._group = group
         self._edition = edition
         self._yes = yes
-        self._error: BatcherError | None = None
+        self.error: BatcherError | None = None
+        """Why the run could not be carried out; its event stream raises it."""
 
-    async def run(self, **choices: Any) -> AsyncIterator[Event]:
+    def run(self, **choices: Any) -> Events:
         """Run it, yielding every event. Leaving the loop early leaves the run as the first Ctrl-C does."""
         wanted = Choices(**choices)
         wanted = replace(wanted, out=Path(wanted.out) if wanted.out else None)
         send, receive = anyio.create_memory_object_stream[Event](math.inf)
         self._group.start_soon(self._work, wanted, send)
-        async with receive:
-            async for event in _events(receive):
-                yield event
-        if self._error is not None:
-            raise self._error
+        return Events(self, receive)
 
     def leave(self) -> None:
         """Submit nothing more and wait for nothing at the provider; the next run goes on."""
@@ -155,9 +157,27 @@ class OpenJob:
                     )
                 self.summary = await self._batch.run(prepared, choices, emit)
             except BatcherError as exc:
-                self._error = exc
+                self.error = exc
 
 
-async def _events(receive: MemoryObjectReceiveStream[Event]) -> AsyncIterator[Event]:
-    async for event in receive:
-        yield event
+class Events:
+    """The events of a run, as they happen. No generator, so that a loop may be left without ceremony."""
+
+    def __init__(self, opened: OpenJob, receive: MemoryObjectReceiveStream[Event]) -> None:
+        self._opened = opened
+        self._receive = receive
+
+    def __aiter__(self) -> Events:
+        return self
+
+    async def __anext__(self) -> Event:
+        try:
+            return await self._receive.receive()
+        except anyio.EndOfStream:
+            self._receive.close()
+        if self._opened.error is not None:
+            raise self._opened.error
+        raise StopAsyncIteration
+
+    def __del__(self) -> None:
+        self._receive.close()
