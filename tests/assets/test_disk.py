@@ -172,26 +172,20 @@ def test_too_little_space_is_refused_with_both_numbers(tmp_path):
     assert disk.space_for(2) == disk.space_for(0) + 2 * disk.CLIP_BYTES
 
 
-def test_a_full_disk_leaves_no_file_and_names_the_free_bytes(full_disk):
-    """Whether at writing or only at the flush before publishing."""
-    for size in (200_000, 2_000):
-        final = full_disk / "clip.mp4"
-        with pytest.raises(DiskError, match=r"clip\.mp4: .* bytes free\)"), disk.disk_errors(final):
-            write_whole(final, b"x" * size)
-        assert [path.name for path in full_disk.iterdir() if path.name != "ballast"] == []
-
-
-@pytest.fixture(params=["small file system", "limit on file sizes"])
-def full_disk(request, tmp_path):
-    """A folder in which nothing more than an empty file has room."""
-    folder = tmp_path / "full"
-    folder.mkdir()
-    if request.param == "limit on file sizes":
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-        yield folder
+@contextlib.contextmanager
+def small_files(folder):
+    """A limit on file sizes, for the body alone: outside of it the test runner's own output could meet the limit."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        yield
+    finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        return
+
+
+@contextlib.contextmanager
+def small_disk(folder):
+    """A file system without room."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("only root may mount a small file system; the limit on file sizes stands in for it")
@@ -199,9 +193,20 @@ def full_disk(request, tmp_path):
         with (folder / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
             while True:
                 ballast.write(b"x" * 4096)
-        yield folder
+        yield
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("full", [small_disk, small_files])
+def test_a_full_disk_leaves_no_file_and_names_the_free_bytes(tmp_path, full):
+    """Whether at writing or only at the flush before publishing."""
+    with full(tmp_path):
+        for size in (200_000, 2_000):
+            final = tmp_path / "clip.mp4"
+            with pytest.raises(DiskError, match=r"clip\.mp4: .* bytes free\)"), disk.disk_errors(final):
+                write_whole(final, b"x" * size)
+            assert [path.name for path in tmp_path.iterdir() if path.name != "ballast"] == []
 
 
 def test_folders_are_made_durable_from_the_top(tmp_path, monkeypatch):
