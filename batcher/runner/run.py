@@ -200,9 +200,10 @@ class _Loop:
                     self._start(s.store.missing(task, now=s.clock.now()), is_ours=False)
 
     def _only_waits_for_overdue(self) -> bool:
-        """Whether nothing is left that is worth waiting for."""
+        """Whether nothing is left that is worth waiting for. An overdue task gets one look a run."""
         s = self.s
-        return all(s.store.task(walk.task.id).overdue for walk in list(s.walking.values()))
+        tasks = [s.store.task(walk.task.id) for walk in list(s.walking.values())]
+        return all(task.overdue and s.looks[task.external_task_id] for task in tasks)
 
     def _patience(self, due: str | None, now: str) -> float:
         """Seconds until the next resting task may go. One that may go already waits for room, which wakes us."""

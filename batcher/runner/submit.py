@@ -33,6 +33,9 @@ PROOF_WAITS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 HOLD_S = 60.0
 """A task that waits for a control looks around at least this often."""
 
+MAX_PROOFS = 3
+"""Looks that fail prove nothing: in bad weather the controls are tried again, so many times a run."""
+
 UNREACHABLE_S = 3600.0
 """A provider that cannot be reached for this long in the middle of a run ends it (exit 69), resumable."""
 
@@ -304,29 +307,28 @@ async def prove(s: Session) -> bool:
         ours = s.store.control(s.account.scope)
         if s.proof_tried or ours is None:
             return bool(s.account.finds_ids)
-        s.proof_tried = True
-        lag = await _lag_until_found(s, *ours)
-        if s.is_leaving:
+        s.tally["proofs"] += 1
+        finds, lag_s = await _try_controls(s, *ours)
+        if s.is_leaving or (finds is None and s.tally["proofs"] < MAX_PROOFS):
             return False
-        finds = lag is not None and await _knows_absence(s)
-        s.save_account(finds_ids=finds, used=True, lag_s=max(s.account.lag_s, lag or 0.0))
-        return finds
+        s.proof_tried = True
+        s.save_account(finds_ids=bool(finds), used=True, lag_s=max(s.account.lag_s, lag_s))
+        return bool(finds)
 
 
-async def _lag_until_found(s: Session, external_id: str, generation_id: str) -> float | None:
-    """Seconds until a look shows our own generation under our id; None when none of the looks did."""
-    started = s.clock.monotonic()
+async def _try_controls(s: Session, external_id: str, generation_id: str) -> tuple[bool | None, float]:
+    """Whether both controls pass, None where the looks had no answer; and how long ours took to show, seconds."""
+    started, answered = s.clock.monotonic(), False
     for wait in PROOF_WAITS_S:
         if not await s.sleep(wait):
-            return None
-        positive = await look(s, external_id)
-        if positive.generation is not None and positive.generation.id == generation_id:
-            return s.clock.monotonic() - started if wait else 0.0
-    return None
-
-
-async def _knows_absence(s: Session) -> bool:
-    return (await look(s, f"nobody-{secrets.token_hex(12)}-a1")).sight is Sight.ABSENT
+            break
+        ours = await look(s, external_id)
+        if ours.generation is not None and ours.generation.id == generation_id:
+            lag_s = s.clock.monotonic() - started if wait else 0.0
+            nobodys = await look(s, f"nobody-{secrets.token_hex(12)}-a1")
+            return None if nobodys.sight is Sight.SILENT else nobodys.sight is Sight.ABSENT, lag_s
+        answered = answered or ours.sight is not Sight.SILENT
+    return False if answered else None, 0.0
 
 
 def stop_for(s: Session, kind: RefusalKind, message: str) -> None:

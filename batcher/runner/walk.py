@@ -108,7 +108,10 @@ def _retry_after(seen: Look) -> float:
 
 def _flag_overdue(s: Session, task: Task) -> Task:
     started = unix(task.submitted_at) if task.submitted_at else s.clock.now()
-    if task.overdue or s.clock.now() - started < s.options.timeout_s:
+    if task.overdue:
+        s.nudge()  # the run may have waited for this look alone
+        return task
+    if s.clock.now() - started < s.options.timeout_s:
         return task
     task = s.store.overdue(task, now=s.clock.now())
     s.tell(EventKind.OVERDUE, task, after_s=round(s.clock.now() - started))

@@ -155,8 +155,7 @@ class Lab:
         self.world = World(Settings(**{"clips": "sample", "time_scale": 1.0, "limit": 100, **settings}))
         self.app = create_app(self.world, clock=self.clock.now)
         self.network = Network(self.app, latency_s=latency_s)
-        self.environment = Environment(process={"COMETAPI_KEY": key})
-        self.endpoint = self.environment.endpoint("cometapi")
+        self.use_key(key)
         self.seed = 0
         self.is_disk_full = False
         """Whether writing a clip fails as on a full disk."""
@@ -178,6 +177,10 @@ class Lab:
     @property
     def out(self) -> Path:
         return self.folder / "out"
+
+    def use_key(self, key: str) -> None:
+        self.environment = Environment(process={"COMETAPI_KEY": key})
+        self.endpoint = self.environment.endpoint("cometapi")
 
     def manifest(self, prompts: int | list[str] = 3, *, job: str = "film", **keys: Any) -> Path:
         """Write a manifest: so many prompts, or these."""

@@ -69,6 +69,15 @@ async def test_the_very_first_call_is_lost(make_lab, what):
     lab.assert_all_home(3)
 
 
+@pytest.mark.parametrize("fault", ["look-502", "look-1302", "look-reset"])
+async def test_bad_weather_while_it_proves_itself(make_lab, fault):
+    """Looks that fail prove nothing against the provider: the controls are tried again before anything is unclear."""
+    lab = make_lab(script=(*([fault] * 7), "ok", "html-502"))
+    assert (await lab.run(lab.manifest(3))).exit_code == 0
+    lab.assert_all_home(3)
+    assert lab.account().finds_ids
+
+
 async def test_the_only_call_is_lost(make_lab):
     """With nothing to prove a look by, it is left to a person."""
     lab = make_lab()

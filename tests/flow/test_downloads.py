@@ -1,0 +1,98 @@
+"""Paid clips come home: whatever the CDN does, and whatever happens to them on the disk."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from batcher.events import EventKind
+from batcher.tasks import Status
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    "fault", ["asset-403", "asset-html", "asset-redirect", "asset-cut", "asset-reset", "asset-unsized", "asset-slow"]
+)
+async def test_a_download_that_fails(make_lab, fault):
+    """Half a file, a web page, a refusal: it is fetched again, and only whole clips get their name."""
+    lab = make_lab(script=(fault, fault))
+    assert (await lab.run(lab.manifest(3))).exit_code == 0
+    lab.assert_all_home(3)
+
+
+async def test_a_url_that_died_between_two_runs(make_lab):
+    """The URL in the state is a day too old: a fresh one is asked for."""
+    lab = make_lab(url_life_s=600)
+    manifest = lab.manifest(3)
+    await lab.run(manifest, watch=lambda event: lab.kill() if event.kind is EventKind.DOWNLOAD else None)
+    assert lab.tasks(Status.SUCCEEDED)
+    await anyio.sleep(86400)
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(3)
+
+
+async def test_a_clip_deleted_from_the_disk(make_lab):
+    """It comes back by the next run, without a submission."""
+    lab = make_lab()
+    manifest = lab.manifest(3)
+    await lab.run(manifest)
+    lab.clips()[1].unlink()
+    ran = await lab.run(manifest)
+    assert ran.exit_code == 0
+    assert ran.summary.downloaded == 1
+    assert len(lab.ledger.creates) == 3
+    lab.assert_all_home(3)
+
+
+async def test_a_clip_cut_short_on_the_disk(make_lab):
+    """A file of another size counts as gone; the clip comes back whole."""
+    lab = make_lab()
+    manifest = lab.manifest(2)
+    await lab.run(manifest)
+    clip = lab.clips()[0]
+    clip.write_bytes(clip.read_bytes()[:1000])
+    assert (await lab.run(manifest)).exit_code == 0
+    assert lab.ledger.totals["charged"] == 2
+    assert lab.counts() == {"downloaded": 2}
+
+
+async def test_a_success_without_a_file(make_lab):
+    """The provider shows no file: the clip is left for a later run (exit 75), not bought again."""
+    lab = make_lab(script=("ok", "no-url"))
+    manifest = lab.manifest(3)
+    for _ in range(2):
+        assert (await lab.run(manifest)).exit_code == 75
+        assert lab.counts() == {"downloaded": 2, "succeeded": 1}
+    assert lab.ledger.totals["charged"] == 3
+
+
+async def test_a_url_into_our_own_network(make_lab):
+    """A URL to an internal address is not followed; the clip waits for a person, still paid for."""
+    lab = make_lab(script=("ok", "hostile-url"))
+    ran = await lab.run(lab.manifest(2))
+    assert ran.exit_code == 75
+    assert lab.counts() == {"downloaded": 1, "succeeded": 1}
+    assert any("refused" in event.detail["message"] for event in ran.of(EventKind.WARNING))
+
+
+async def test_files_are_gone_after_their_life(make_lab):
+    """A clip that was never fetched in its 30 days is the one loss there is, and it is said."""
+    lab = make_lab(script=("ok", "no-url"))
+    manifest = lab.manifest(2)
+    await lab.run(manifest)
+    await anyio.sleep(31 * 86400)
+    ran = await lab.run(manifest)
+    assert ran.exit_code == 1
+    assert [event.detail["code"] for event in ran.of(EventKind.FAILED)] == ["expired"]
+
+
+async def test_somebody_elses_file_stays(make_lab):
+    """Where a name is taken by a file that we did not write, the clip takes another."""
+    lab = make_lab()
+    theirs = lab.out / "film" / "s01-t1.mp4"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    assert (await lab.run(lab.manifest(2))).exit_code == 0
+    assert theirs.read_text() == "theirs"
+    assert len(lab.clips()) == 3

@@ -1,0 +1,220 @@
+"""Ways to stop: each says why, buys nothing more, and can be gone on from."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import anyio
+import pytest
+
+from batcher.events import EventKind
+from batcher.simulator.faults import Moods
+from batcher.tasks import Status
+
+from .harness import PRICE_USD
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_key_that_is_refused(make_lab):
+    """One request tells: exit 77, nothing failed, and with a good key all goes on."""
+    lab = make_lab(keys=frozenset({"another"}))
+    manifest = lab.manifest(4)
+    ran = await lab.run(manifest)
+    assert ran.exit_code == 77
+    assert lab.counts() == {"pending": 4}
+    assert lab.ledger.totals["creates"] == 1
+    lab.change_provider(keys=None)
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(4)
+
+
+@pytest.mark.parametrize("faults", [("401",), ("gateway-401",), ("1304",), ("look-401",) * 9], ids=lambda f: f[0])
+async def test_a_key_that_dies_on_the_way(make_lab, faults):
+    """Nothing fails for it: the run leaves, and the next one brings everything home."""
+    lab = make_lab(script=("ok", "ok", *faults))
+    manifest = lab.manifest(5)
+    ran = await lab.run(manifest, concurrency=2)
+    assert ran.exit_code == 77
+    assert "failed" not in lab.counts()
+    lab.world.moods = Moods({}, (), seed=0)
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(5)
+
+
+@pytest.mark.parametrize("fault", ["1101", "1102", "gateway-quota"])
+async def test_an_empty_account(make_lab, fault):
+    """No more is sent, what is paid for comes home (exit 69); topped up, the run goes on."""
+    lab = make_lab(script=("ok", "ok", fault))
+    manifest = lab.manifest(5)
+    ran = await lab.run(manifest, concurrency=2)
+    assert ran.exit_code == 69
+    assert lab.counts() == {"downloaded": 2, "pending": 3}
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(5)
+
+
+async def test_the_balance_ends(make_lab):
+    """An account with money for three clips makes three."""
+    lab = make_lab(balance_units=6)
+    ran = await lab.run(lab.manifest(5))
+    assert ran.exit_code == 69
+    assert lab.counts() == {"downloaded": 3, "pending": 2}
+
+
+async def test_a_budget_in_dollars(make_lab):
+    """Two clips fit: two are bought, and it says so with exit 3."""
+    lab = make_lab()
+    manifest = lab.manifest(5, budget={"max_usd": 2.9 * PRICE_USD})
+    ran = await lab.run(manifest)
+    assert ran.exit_code == 3
+    assert "max_usd" in ran.summary.reason
+    assert lab.counts() == {"downloaded": 2, "pending": 3}
+    assert (await lab.run(manifest)).exit_code == 3
+    assert lab.ledger.totals["charged"] == 2
+    assert (await lab.run(manifest, max_usd=100)).exit_code == 0
+    lab.assert_all_home(5)
+
+
+async def test_a_budget_in_tasks(make_lab):
+    """The same with a number of submissions."""
+    lab = make_lab()
+    manifest = lab.manifest(5, budget={"max_tasks": 3})
+    for _ in range(2):
+        assert (await lab.run(manifest)).exit_code == 3
+    assert lab.counts() == {"downloaded": 3, "pending": 2}
+
+
+async def test_a_budget_for_the_day(make_lab):
+    """Two a day, over all jobs: five clips take three days."""
+    lab = make_lab()
+    manifests = [
+        lab.manifest(n, job=job, budget={"max_usd_per_day": 2 * PRICE_USD}) for n, job in ((3, "one"), (2, "two"))
+    ]
+    for day in range(3):
+        codes = [(await lab.run(manifest)).exit_code for manifest in manifests]
+        assert lab.ledger.totals["charged"] == min(2 * (day + 1), 5)
+        await anyio.sleep(86400)
+    assert codes == [0, 0]
+    lab.assert_all_home(5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_budget_holds_over_kills(make_lab, seed):
+    """Killed again and again, with faults: never is more bought than allowed, never more counted."""
+    rng = random.Random(seed)
+    lab = make_lab(seed=seed, faults={"html-502-created": 0.2, "fails": 0.2, "html-502": 0.1})
+    manifest = lab.manifest(8, run={"attempts": 2}, budget={"max_usd": 5.5 * PRICE_USD})
+    for _ in range(6):
+        left = iter(range(rng.randrange(3, 30), -1, -1))
+        await lab.run(manifest, concurrency=3, watch=lambda _, left=left: lab.kill() if next(left, 1) == 0 else None)
+        assert lab.spent_usd() <= 5.5 * PRICE_USD
+    ran = await lab.run(manifest)
+    assert ran.exit_code == 3
+    assert lab.ledger.totals["charged"] == 5
+    assert set(lab.ledger.charges.values()) == {1}
+
+
+async def test_a_deadline(make_lab):
+    """After the time given it leaves, unfinished: exit 75."""
+    lab = make_lab()
+    manifest = lab.manifest(4)
+    ran = await lab.run(manifest, deadline_s=60)
+    assert ran.exit_code == 75
+    assert lab.clock.monotonic() == pytest.approx(60, abs=2)
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(4)
+
+
+async def test_fail_fast(make_lab):
+    """The first failure is the last submission; what is at the provider comes home."""
+    lab = make_lab()
+    manifest = lab.manifest(["the sea", "simulate refusal", *(f"ship {n}" for n in range(8))])
+    ran = await lab.run(manifest, concurrency=2, fail_fast=True)
+    assert ran.exit_code == 1
+    counts = lab.counts()
+    assert counts["failed"] == 1
+    assert counts["pending"] >= 6
+    assert counts.keys() == {"failed", "pending", "downloaded"}
+
+
+@pytest.mark.parametrize(("most", "failures"), [(2, 3), (0.2, 3), (20, 10)])
+async def test_max_failures(make_lab, most, failures):
+    """More failures than allowed, as a number or a share, stop the run."""
+    lab = make_lab()
+    ran = await lab.run(lab.manifest(["simulate refusal " + "x" * n for n in range(10)]), max_failures=most)
+    assert ran.exit_code == 1
+    assert failures <= lab.counts()["failed"] <= failures + 1
+
+
+async def test_a_limit_on_this_run(make_lab):
+    """--limit 2 twice is four clips, each a success of its own."""
+    lab = make_lab()
+    manifest = lab.manifest(5)
+    for home in (2, 4, 5):
+        assert (await lab.run(manifest, limit=2)).exit_code == 0
+        assert lab.counts()["downloaded"] == home
+    lab.assert_all_home(5)
+
+
+async def test_submit_now_and_collect_later(make_lab):
+    """--submit-only leaves at once with exit 75; `collect` brings all of it home and sends no create call."""
+    lab = make_lab()
+    manifest = lab.manifest(4)
+    assert (await lab.run(manifest, submit_only=True)).exit_code == 75
+    assert lab.clock.monotonic() < 10
+    assert lab.counts() == {"submitted": 4}
+    ran = await lab.collect("film")
+    assert ran.exit_code == 0
+    assert ran.summary.downloaded == 4
+    lab.assert_all_home(4)
+
+
+@pytest.mark.parametrize("number", [4, 8, 12, 18])
+async def test_collect_never_buys(make_lab, number):
+    """Whatever a dead run left, `collect` sends nothing; the next run still finds everything in order."""
+    lab = make_lab(script=("ok", "html-502"))
+    manifest = lab.manifest(5)
+    left = iter(range(number))
+    await lab.run(manifest, concurrency=2, watch=lambda _: lab.kill() if next(left, None) == number - 1 else None)
+    before = lab.ledger.totals["creates"]
+    await lab.collect()
+    assert lab.ledger.totals["creates"] == before
+    assert "unclear" not in lab.counts()
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(5)
+
+
+async def test_a_selection(make_lab):
+    """-s takes some, and the rest stays as it is."""
+    lab = make_lab()
+    ran = await lab.run(lab.manifest(5), include=("s0[12]*",))
+    assert ran.exit_code == 0
+    home = Counter(task.name for task in lab.tasks(Status.DOWNLOADED))
+    assert home == {"s01-t1": 1, "s02-t1": 1}
+    assert lab.ledger.totals["charged"] == 2
+
+
+async def test_a_full_disk(make_lab):
+    """No space for a clip: the run stops (exit 78), and with space again it comes home, unpaid."""
+    lab = make_lab()
+    manifest = lab.manifest(5)
+    lab.is_disk_full = True
+    ran = await lab.run(manifest, concurrency=2)
+    assert ran.exit_code == 78
+    assert ran.of(EventKind.STOPPING)
+    assert not lab.clips()
+    assert lab.ledger.totals["charged"] == 2
+    lab.is_disk_full = False
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(5)
+
+
+async def test_a_disk_too_small_to_begin_with(make_lab, monkeypatch):
+    """Where the clips will not fit, nothing is bought."""
+    monkeypatch.setattr("batcher.assets.disk.CLIP_BYTES", 10**18)
+    lab = make_lab()
+    with pytest.raises(Exception, match="free"):
+        await lab.run(lab.manifest(2))
+    assert lab.ledger.totals["creates"] == 0
