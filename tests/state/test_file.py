@@ -275,10 +275,11 @@ def test_the_lock_of_a_killed_process_is_free(holder, path):
 
 
 def test_a_waiting_process_gets_its_turn(holder, path):
-    code = HOLD.replace('Z")', 'Z", wait=True)')
+    code = HOLD.replace("with hold", 'print("waits", flush=True)\nwith hold').replace('Z")', 'Z", wait=True)')
     waiting = subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     )
+    assert waiting.stdout.readline() == "waits\n"
     holder.communicate("")
     assert waiting.communicate()[0] == "held\n"
 
