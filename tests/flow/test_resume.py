@@ -43,8 +43,8 @@ async def test_killed_at_any_event(make_lab, number):
 @pytest.mark.parametrize("where", ["out", "back"])
 @pytest.mark.parametrize("number", range(1, PROMPTS + 1))
 async def test_killed_around_any_create_call(make_lab, number, where):
-    """The call was on its way, or answered and not yet written down: it is found again, or sent under its own id."""
-    lab = make_lab()
+    """On its way, or answered and not yet written down: it is looked up first, even where an id would sell again."""
+    lab = make_lab(used_ids="create")
     manifest = lab.manifest(PROMPTS)
     lab.network.at_post = lambda n, w: lab.kill() if (n, w) == (number, where) else None
     ran = await lab.run(manifest, concurrency=3)
