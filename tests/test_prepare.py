@@ -147,6 +147,16 @@ def test_known_new_and_orphaned_are_told_apart(desk):
     assert (prepared.in_flight, prepared.to_buy()) == (1, [0.13])
 
 
+def test_a_reroll_is_no_orphan(desk):
+    """It was never in the manifest: a person asked for another take."""
+    prepared = desk.prepare(desk.write(FOX))
+    desk.commit(prepared)
+    reroll = replace(prepared.wanted[0], spec=replace(prepared.wanted[0].spec, take="r1"), output="autumn/fox-r1")
+    with desk.store.transaction():
+        desk.store.add([reroll], scope="cometapi", namespace="north", attempts=1, used={}, now=0.0)
+    assert desk.prepare(load(desk.path)).orphans == ()
+
+
 def test_a_plan_counts_what_waits_and_what_is_new(desk):
     desk.plan(desk.write(FOX))
     prepared = desk.prepare(desk.write(FOX, {**OWL, "model_name": "kling-v3"}))

@@ -274,12 +274,23 @@ def test_the_lock_of_a_killed_process_is_free(holder, path):
         assert json.loads(path.with_name("state.db.lock").read_text()) == {"pid": os.getpid(), "since": AT}
 
 
+WAIT = """
+import sys, pathlib
+from batcher.errors import LockedError
+from batcher.state.file import hold_lock
+path = pathlib.Path(sys.argv[1])
+try:
+    hold_lock(path, started_at="").__enter__()
+except LockedError:
+    print("refused", flush=True)
+with hold_lock(path, started_at="", wait=True):
+    print("held", flush=True)
+"""
+
+
 def test_a_waiting_process_gets_its_turn(holder, path):
-    code = HOLD.replace("with hold", 'print("waits", flush=True)\nwith hold').replace('Z")', 'Z", wait=True)')
-    waiting = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    )
-    assert waiting.stdout.readline() == "waits\n"
+    waiting = subprocess.Popen([sys.executable, "-c", WAIT, str(path)], stdout=subprocess.PIPE, text=True)
+    assert waiting.stdout.readline() == "refused\n"
     holder.communicate("")
     assert waiting.communicate()[0] == "held\n"
 
