@@ -104,10 +104,10 @@ class _Loop:
         s = self.s
         if not s.may_claim:
             return 0
-        held = s.store.in_flight(s.account.scope, overdue_before=overdue_cutoff(s))
+        held = s.store.in_flight(s.account.scope, overdue_before=overdue_cutoff(s)) - len(s.holding)
         room = s.limit.value - held
         if not s.account.used:
-            room = min(room, 1 - (held - len(s.holding)))  # the canary of a new account goes alone
+            room = min(room, 1 - held)  # the canary of a new account goes alone
         if s.options.limit is not None:
             room = min(room, s.options.limit - s.tally["claimed"])
         if s.options.canary:
@@ -117,8 +117,8 @@ class _Loop:
     def _canary_room(self) -> int:
         """The first N go to their end; then, if none failed, there is no bound."""
         s = self.s
-        if len(self.canaries) < s.options.canary:
-            return s.options.canary - len(self.canaries)
+        if missing := self._missing_canaries():
+            return missing
         if any(task_id in s.walking for task_id in self.canaries):
             return 0
         ends = [s.store.task(task_id) for task_id in self.canaries]
@@ -128,6 +128,11 @@ class _Loop:
             return 0
         return s.limit.value
 
+    def _missing_canaries(self) -> int:
+        """How many more are to go first. One that is held in doubt waits for others, so it is none."""
+        s = self.s
+        return max(0, s.options.canary - len([task_id for task_id in self.canaries if task_id not in s.holding]))
+
     def _claim(self, task: Task) -> bool:
         s = self.s
         reason = self._over_budget(task)
@@ -136,7 +141,7 @@ class _Loop:
             return False
         task = s.store.claim(task, now=s.clock.now())
         s.tally["claimed"] += 1
-        if len(self.canaries) < s.options.canary:
+        if self._missing_canaries():
             self.canaries.append(task.id)
         s.tell(EventKind.SUBMIT, task)
         self._start(task, is_ours=True)

@@ -134,7 +134,7 @@ class _Submission:
         s = self.s
         if action is Action.POST:
             return not s.options.buys
-        return action is Action.PARK and self.e.finds_ids is None and (s.stop is not None or not s.options.buys)
+        return action is Action.PARK and self.e.finds_ids is None and not s.may_claim
 
     async def _post(self) -> None:
         s, task = self.s, self.task

@@ -61,11 +61,23 @@ async def test_a_lost_request_is_sent_again(make_lab):
 
 
 @pytest.mark.parametrize("what", ["request", "reply"])
-async def test_the_very_first_call_is_lost(make_lab, what):
+@pytest.mark.parametrize("choices", [{}, {"concurrency": 1}, {"canary": 1}, {"canary": 2}], ids=str)
+async def test_the_very_first_call_is_lost(make_lab, what, choices):
     """Nothing is known of the provider yet: another task goes ahead and proves what a look is worth."""
     lab = make_lab()
     lab.network.lost = {1: what}
-    assert (await lab.run(lab.manifest(3))).exit_code == 0
+    assert (await lab.run(lab.manifest(3), **choices)).exit_code == 0
+    lab.assert_all_home(3)
+
+
+async def test_the_very_first_call_is_lost_and_was_the_only_one_allowed(make_lab):
+    """A run that may not send another leaves the doubt to the next, which settles it."""
+    lab = make_lab()
+    lab.network.lost = {1: "request"}
+    manifest = lab.manifest(3)
+    assert (await lab.run(manifest, limit=1)).exit_code == 75
+    assert lab.counts() == {"submitting": 1, "pending": 2}
+    assert (await lab.run(manifest)).exit_code == 0
     lab.assert_all_home(3)
 
 
