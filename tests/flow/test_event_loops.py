@@ -34,7 +34,7 @@ async def run_once(tmp_path, base_url, manifest, **choices):
 
 async def test_a_run_over_a_port(tmp_path):
     """Sockets, threads and a real server: every clip comes home, on asyncio and on trio."""
-    manifest = Lab(tmp_path).manifest(4, run={"quiet_window": "1s"})
+    manifest = Lab(tmp_path).manifest(4, run={"quiet_window": "200ms"})
     with start(Settings(clips="sample", time_scale=1e-3)) as simulator:
         first = await run_once(tmp_path, simulator.base_url, manifest, limit=2)
         second = await run_once(tmp_path, simulator.base_url, manifest)
@@ -44,7 +44,7 @@ async def test_a_run_over_a_port(tmp_path):
 
 async def test_lost_replies_over_a_port(tmp_path):
     """Connections reset and half a reply: found again, charged once."""
-    manifest = Lab(tmp_path).manifest(4, run={"quiet_window": "1s"})
+    manifest = Lab(tmp_path).manifest(4, run={"quiet_window": "200ms"})
     faults = ("ok", "reset-after", "half-reply", "reset-before", "asset-cut", "asset-reset", "look-reset")
     with start(Settings(clips="sample", time_scale=1e-3, script=faults)) as simulator:
         summary = await run_once(tmp_path, simulator.base_url, manifest)
