@@ -14,7 +14,7 @@ from batcher.prepare import prepare
 from batcher.simulator import Settings
 from batcher.simulator.serving import start
 
-from .harness import Lab
+from .harness import KEY, Lab
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,8 @@ def anyio_backend(request):
 
 
 async def run_once(tmp_path, base_url, manifest, **choices):
-    environment = Environment(process={"COMETAPI_KEY": "sk-flow-0123456789abcdef", "COMETAPI_BASE_URL": base_url})
+    settings = {"COMETAPI_KEY": KEY, "COMETAPI_BASE_URL": base_url, "BATCHER_QUIET_WINDOW": "200ms"}
+    environment = Environment(process=settings)
     endpoint = environment.endpoint("cometapi")
     async with open_batch(tmp_path / "state.db", endpoint=endpoint, environment=environment) as batch:
         prepared = prepare(load(manifest), endpoint=endpoint, state=batch.store, now=datetime.now(UTC))
@@ -34,7 +35,7 @@ async def run_once(tmp_path, base_url, manifest, **choices):
 
 async def test_a_run_over_a_port(tmp_path):
     """Sockets, threads and a real server: every clip comes home, on asyncio and on trio."""
-    manifest = Lab(tmp_path).manifest(4, run={"quiet_window": "200ms"})
+    manifest = Lab(tmp_path).manifest(4)
     with start(Settings(clips="sample", time_scale=1e-3)) as simulator:
         first = await run_once(tmp_path, simulator.base_url, manifest, limit=2)
         second = await run_once(tmp_path, simulator.base_url, manifest)
@@ -44,7 +45,7 @@ async def test_a_run_over_a_port(tmp_path):
 
 async def test_lost_replies_over_a_port(tmp_path):
     """Connections reset and half a reply: found again, charged once."""
-    manifest = Lab(tmp_path).manifest(4, run={"quiet_window": "200ms"})
+    manifest = Lab(tmp_path).manifest(4)
     faults = ("ok", "reset-after", "half-reply", "reset-before", "asset-cut", "asset-reset", "look-reset")
     with start(Settings(clips="sample", time_scale=1e-3, script=faults)) as simulator:
         summary = await run_once(tmp_path, simulator.base_url, manifest)
