@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import yaml
 
-from batcher.compose import Choices
+from batcher.choices import Choices
 from batcher.connect import open_batch
 from batcher.environment import Environment
 from batcher.fetch import FetchError, FetchFault, FetchPolicy

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from batcher.compose import Choices
+from batcher.choices import Choices
 from batcher.connect import open_batch
 from batcher.environment import Environment
 from batcher.manifest import load
@@ -25,7 +25,7 @@ def anyio_backend(request):
 
 
 async def run_once(tmp_path, base_url, manifest, **choices):
-    settings = {"COMETAPI_KEY": KEY, "COMETAPI_BASE_URL": base_url, "BATCHER_QUIET_WINDOW": "200ms"}
+    settings = {"COMETAPI_KEY": KEY, "COMETAPI_BASE_URL": base_url, "BATCHER_QUIET_WINDOW": "1s"}
     environment = Environment(process=settings)
     endpoint = environment.endpoint("cometapi")
     async with open_batch(tmp_path / "state.db", endpoint=endpoint, environment=environment) as batch:
