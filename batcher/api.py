@@ -1,10 +1,10 @@
-"""The library's home: `batcher.run` for scripts, `batcher.open` for programs that want every event.
+"""The library's home: `batcher.run` for scripts, `batcher.open` for programs that follow along.
 
     result = batcher.run("jobs/demo.yaml")                     # a Summary: counts, files, cost
 
     async with batcher.open("jobs/demo.yaml") as batch:        # asyncio or trio
         async for event in batch.run(concurrency=4):
-            print(event.task and event.task.name, event.status, event.path)
+            print(event.task.name, event.status, event.path)
         print(batch.summary.downloaded)
 
 A paid run needs consent in the call: `yes=True`, `max_usd=...`, or a budget in the manifest.
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from batcher.compose import Choices, budget_of
+from batcher.choices import Choices
+from batcher.compose import budget_of
 from batcher.connect import open_batch
 from batcher.environment import Environment
 from batcher.errors import BatcherError, UsageError
@@ -119,12 +120,15 @@ class OpenJob:
         self.error: BatcherError | None = None
         """Why the run could not be carried out; its event stream raises it."""
 
-    def run(self, **choices: Any) -> Events:
-        """Run it, yielding every event. Leaving the loop early leaves the run as the first Ctrl-C does."""
+    def run(self, *, everything: bool = False, **choices: Any) -> Events:
+        """Run it, yielding the events of its tasks, or with `everything` those of the run too.
+
+        Leaving the loop early leaves the run as the first Ctrl-C does.
+        """
         wanted = Choices(**choices)
         wanted = replace(wanted, out=Path(wanted.out) if wanted.out else None)
         send, receive = anyio.create_memory_object_stream[Event](math.inf)
-        self._group.start_soon(self._work, wanted, send)
+        self._group.start_soon(self._work, wanted, send, everything)
         return Events(self, receive)
 
     def leave(self) -> None:
@@ -133,10 +137,11 @@ class OpenJob:
         if session is not None and self.summary is None:
             session.halt(Stop(outcome="interrupted", exit_code=130, reason="the program left the run", leaves=True))
 
-    async def _work(self, choices: Choices, send: MemoryObjectSendStream[Event]) -> None:
+    async def _work(self, choices: Choices, send: MemoryObjectSendStream[Event], everything: bool) -> None:  # noqa: FBT001 - a task group passes by position
         def emit(event: Event) -> None:
             try:
-                send.send_nowait(event)
+                if everything or event.task is not None:
+                    send.send_nowait(event)
             except anyio.BrokenResourceError:
                 self.leave()  # nobody listens any more
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from batcher.assets import Folder
+from batcher.choices import Choices
 from batcher.compose import (
-    Choices,
     budget_of,
     options_of,
     options_without_manifest,
@@ -24,6 +24,7 @@ from batcher.events import EventKind, Snapshot, Summary
 from batcher.policy import concurrency
 from batcher.policy.polling import typical_s
 from batcher.prepare import commit, folder_name, open_account, refuse_rename, root_of
+from batcher.recall import catch_up, sent_before
 from batcher.runner.outcome import conclude
 from batcher.runner.run import run
 from batcher.runner.session import Options, Session
@@ -112,7 +113,7 @@ class Batch:
             limit=s.limit.value,
             simulated=self.endpoint.is_simulated,
         )
-        self._tell_plan(s, prepared, [*warnings, *prepared.warnings])
+        self._tell_plan(s, prepared, choices, [*warnings, *prepared.warnings])
         for task in adopted:
             s.tally["adopted"] += 1
             s.tell(EventKind.ADOPTED, task, how="on disk")
@@ -127,22 +128,31 @@ class Batch:
         return await self._without_manifest("collect", job or "", selection, choices, emit, buys=False)
 
     async def retry(self, tasks: Sequence[Task], choices: Choices, emit: Callable[[Event], None]) -> Summary:
-        """A new attempt for each of these tasks (all of one job and edition), from their frozen requests."""
+        """A new attempt for each of these tasks (all of one job and edition), from their frozen requests.
+
+        One that the output folder knows a later attempt of is no failure to buy again: that attempt is found first.
+        One that an earlier `retry` marked, and did not come to submit, is not marked twice.
+        """
         account = self.store.account(self.endpoint.scope)
-        if account is None:
+        job = self.store.job(tasks[0].job, self.endpoint.scope)
+        if account is None or job is None:
             raise UsageError(f"nothing was ever run on {self.endpoint.scope} with this state")
-        marked = tuple(
-            self.store.next_attempt(
-                task,
-                namespace=account.namespace,
-                allowed=task.attempt + 1,
-                wait_s=0.0,
-                now=self.clock.now(),
-            ).id
-            for task in tasks
-        )
-        selection = Selection(job=tasks[0].job, scope=self.endpoint.scope, ids=marked, orphaned=True)
-        return await self._without_manifest("retry", tasks[0].job, selection, choices, emit, buys=True)
+        options = self._options_without_manifest(job, choices, buys=True)
+        if options.budget.limits_money and any(task.cost_usd is None for task in tasks):
+            raise UsageError(
+                "the price of some of these tasks is not known, so no budget can hold them; nothing was sent",
+                hint="choose others with -s, or run the manifest without a budget in dollars",
+            )
+        now = self.clock.now()
+        used = await sent_before(self._folder_of(job), has_history=True)
+        with self.store.transaction():
+            behind = {task.id for task in catch_up(self.store, tasks, used, now=now)}
+        for task in tasks:
+            if task.id not in behind and task.status is not Status.PENDING:
+                self.store.next_attempt(task, namespace=account.namespace, wait_s=0.0, now=now)
+        marked = tuple(task.id for task in tasks)
+        selection = Selection(job=job.job, scope=self.endpoint.scope, ids=marked, orphaned=True)
+        return await self._without_manifest("retry", job.job, selection, choices, emit, buys=True)
 
     async def _without_manifest(
         self,
@@ -162,9 +172,7 @@ class Batch:
             self.store, self.endpoint, folder, self.environment, job=jobs[0].job, now=self.clock.now()
         )
         run_row = self._begin(command, job)
-        options = options_without_manifest(
-            jobs[0], choices, endpoint=self.endpoint, environment=self.environment, buys=buys
-        )
+        options = self._options_without_manifest(jobs[0], choices, buys=buys)
         s = self._session(account, selection, options, emit)
         s.tell(
             EventKind.RUN,
@@ -177,6 +185,9 @@ class Batch:
         for message in warnings:
             s.tell(EventKind.WARNING, message=message)
         return await self._carry_out(s, run_row, folder)
+
+    def _options_without_manifest(self, job: Job, choices: Choices, *, buys: bool) -> Options:
+        return options_without_manifest(job, choices, endpoint=self.endpoint, environment=self.environment, buys=buys)
 
     # ---- the course of a run --------------------------------------------------------------------------------
 
@@ -240,10 +251,11 @@ class Batch:
         )
 
     def _begin(self, command: str, job: str, manifest: Manifest | None = None) -> Run:
+        self.session = None  # a signal from here on is about this run
         now = self.clock.now()
         stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
         row = Run(
-            id=f"{stamp}-{secrets.token_hex(2)}",
+            id=f"{stamp}-{secrets.token_hex(4)}",
             command=command,
             job=job,
             provider=self.endpoint.scope,
@@ -254,7 +266,7 @@ class Batch:
         self.store.begin_run(row)
         return row
 
-    def _tell_plan(self, s: Session, prepared: Prepared, warnings: Sequence[str]) -> None:
+    def _tell_plan(self, s: Session, prepared: Prepared, choices: Choices, warnings: Sequence[str]) -> None:
         if prepared.unfinished_edition:
             s.tell(EventKind.WARNING, message=f"edition {prepared.edition!r} is unfinished and comes first")
         if self.endpoint.is_simulated and self.environment.has_key() and prepared.manifest.provider is None:
@@ -263,9 +275,9 @@ class Batch:
                 message="a key is set, but no provider is named: this run is SIMULATED. To pay for real clips add"
                 f" the line  provider: cometapi  to {prepared.manifest.path}",
             )
-        for message in warnings:
+        for message in (*self.endpoint.notes, *warnings):
             s.tell(EventKind.WARNING, message=message)
-        prices = prepared.to_buy()
+        prices = prepared.to_buy(choices)
         s.tell(
             EventKind.PLAN,
             to_submit=len(prices),

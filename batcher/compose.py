@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from batcher.runner.session import Options
 from batcher.times import seconds
 
 if TYPE_CHECKING:
+    from batcher.choices import Choices
     from batcher.environment import Endpoint, Environment
     from batcher.manifest import Manifest
     from batcher.prepare import Prepared
@@ -23,27 +24,6 @@ SIMULATOR_QUIET_WINDOW_S = 2.0
 
 LOCAL_PACE = Pace(floor_s=0.25, cap_s=5.0)
 """Towards loopback a look costs nobody anything."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
-    """What the command line or a caller of the library may set for one run; None: as the manifest says."""
-
-    concurrency: int | None = None
-    timeout_s: float | None = None
-    deadline_s: float | None = None
-    fail_fast: bool = False
-    max_failures: float | None = None
-    """An int counts tasks, a float is a share of them."""
-    limit: int | None = None
-    canary: int = 0
-    submit_only: bool = False
-    max_usd: float | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    out: Path | None = None
-    adopt_orphans: bool = False
-    buy_again: bool = False
 
 
 def options_of(

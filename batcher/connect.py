@@ -48,8 +48,8 @@ async def open_batch(
     """
     clock = clock or RealClock()
     async with AsyncExitStack() as stack:
-        stack.enter_context(hold_lock(state, started_at=iso(clock.now()), wait=wait))
-        store = Store(state)
+        is_locked = stack.enter_context(hold_lock(state, started_at=iso(clock.now()), wait=wait))
+        store = Store(state, is_locked=is_locked)
         stack.callback(store.close)
         hosts = environment.asset_hosts()
         policy = FetchPolicy(hosts=(*KLING_HOSTS, *hosts), allow_loopback=endpoint.is_loopback)
@@ -91,5 +91,8 @@ def _simulator(state: Path, environment: Environment) -> Any:
         if name:
             if name not in known:
                 raise ConfigurationError(f"BATCHER_SIMULATOR: {name!r} is none of {', '.join(known)}")
-            wishes[name] = known[name](value)
+            try:
+                wishes[name] = known[name](value)
+            except ValueError as exc:
+                raise ConfigurationError(f"BATCHER_SIMULATOR: {name}={value!r} cannot be read") from exc
     return start(Settings(**wishes), state.with_name(state.name + ".simulator"))

@@ -39,6 +39,8 @@ class Endpoint:
     key: str = field(repr=False)
     base_url: str | None
     """None: the built-in simulator, started when it is needed."""
+    notes: tuple[str, ...] = ()
+    """What a person may have meant otherwise."""
 
     @property
     def is_simulated(self) -> bool:
@@ -58,8 +60,8 @@ class Endpoint:
 class Environment:
     """The process's environment over a `.env` file."""
 
-    process: Mapping[str, str]
-    file: Mapping[str, str] = field(default_factory=dict)
+    process: Mapping[str, str] = field(repr=False)
+    file: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(cls, env_file: Path | None = None) -> Environment:
@@ -92,11 +94,18 @@ class Environment:
         if provider != COMETAPI:
             raise UsageError(f"no provider is called {provider!r}", hint=f"one of {', '.join(PROVIDERS)}")
         key, is_of_file = self._key() if needs_key or self.has_key() else ("none", True)
-        base_url = self.process.get("COMETAPI_BASE_URL")
+        base_url, notes = self.process.get("COMETAPI_BASE_URL"), []
         if not base_url and is_of_file:
             base_url = self.file.get("COMETAPI_BASE_URL")
+        elif not base_url and self.file.get("COMETAPI_BASE_URL"):
+            notes.append(
+                "COMETAPI_BASE_URL in .env is not used, as the key does not stand there too:"
+                f" requests go to {BASE_URL}"
+            )
         base_url = normalise_base_url(base_url or BASE_URL)
-        return Endpoint(provider=COMETAPI, scope=scope_of(base_url), key=clean_key(key), base_url=base_url)
+        return Endpoint(
+            provider=COMETAPI, scope=scope_of(base_url), key=clean_key(key), base_url=base_url, notes=tuple(notes)
+        )
 
     def endpoint_of(self, scope: str, *, needs_key: bool = True) -> Endpoint:
         """The account that tasks of this scope belong to.

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batcher.catalog import price_usd
 from batcher.errors import UsageError
-from batcher.identity import content_hash, derive_namespace, external_task_id
+from batcher.identity import content_hash, derive_namespace
 from batcher.manifest import Problems
+from batcher.recall import catch_up, sent_before
 from batcher.state.planning import Wanted
 from batcher.state.queries import Selection
 from batcher.state.rows import Account, Job
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batcher.assets import Folder
+    from batcher.choices import Choices
     from batcher.environment import Endpoint, Environment
     from batcher.manifest import Manifest
     from batcher.state.queries import Queries
@@ -70,9 +73,25 @@ class Prepared:
     def by_status(self, *statuses: Status) -> list[Task]:
         return [task for task in self.known.values() if task.status in statuses]
 
-    def to_buy(self) -> list[float | None]:
-        """The price of each task that a run would submit: the new ones and those that wait."""
-        return [w.price_usd for w in self.new()] + [t.cost_usd for t in self.by_status(Status.PENDING)]
+    def to_buy(self, choices: Choices | None = None) -> list[float | None]:
+        """The price of each task that a run would submit: the new ones and those that wait, as far as chosen."""
+        include, exclude = (choices.include, choices.exclude) if choices else ((), ())
+        named = [(w.spec.name, w.price_usd) for w in self.new()]
+        named += [(t.name, t.cost_usd) for t in self.by_status(Status.PENDING)]
+        prices = [price for name, price in named if is_chosen(name, include, exclude)]
+        return prices if choices is None or choices.limit is None else prices[: choices.limit]
+
+    def refuse_empty_choice(self, choices: Choices) -> None:
+        """Raise `UsageError` where `-s` names nothing: a typing mistake, as a rule."""
+        names = [w.spec.name for w in self.wanted] + [t.name for t in self.known.values()]
+        plain = [s for s in choices.include if not s.startswith(("status:", "id:"))]
+        if plain and len(plain) == len(choices.include) and not any(is_chosen(n, tuple(plain), ()) for n in names):
+            raise UsageError(
+                f"-s {' -s '.join(plain)} matches none of the {len(names)} tasks of {self.job}",
+                hint=f"names look like {names[0]}; globs are allowed: -s '{names[0].split('-')[0]}*'"
+                if names
+                else None,
+            )
 
     def prices_are_estimates(self) -> bool:
         return any(w.price_is_estimate for w in self.new()) or any(
@@ -82,6 +101,19 @@ class Prepared:
     @property
     def in_flight(self) -> int:
         return len(self.by_status(*IN_FLIGHT, Status.SUCCEEDED))
+
+
+def is_chosen(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> bool:
+    """Whether selectors pick a task that waits. An id is unknown before it is planned, so `id:` may mean any."""
+
+    def matches(selector: str) -> bool:
+        kind, _, word = selector.partition(":")
+        if kind == "status":
+            return word == Status.PENDING
+        return kind == "id" or fnmatchcase(name, selector)
+
+    picked = not include or any(map(matches, include))
+    return picked and not any(not s.startswith("id:") and matches(s) for s in exclude)
 
 
 def folder_name(job: str, *, simulated: bool) -> str:
@@ -100,7 +132,8 @@ def prepare(
     folder = folder_name(manifest.job, simulated=endpoint.is_simulated)
     wanted, hashes = [], []
     problems = Problems()
-    for spec in manifest.expand(edition=edition, problems=problems):
+    # An earlier edition is finished as it was frozen; what was edited since belongs to the next one.
+    for spec in () if unfinished else manifest.expand(edition=edition, problems=problems):
         price = price_usd(spec.request)
         wanted.append(
             Wanted(
@@ -112,6 +145,9 @@ def prepare(
         )
         hashes.append(content_hash(spec, scope=endpoint.scope))
     known = state.known(hashes) if state else {}
+    if state and unfinished:
+        frozen = state.tasks(Selection(job=manifest.job, edition=edition, scope=endpoint.scope))
+        known = {task.content_hash: task for task in frozen}
     prepared = Prepared(
         manifest=manifest,
         endpoint=endpoint,
@@ -120,7 +156,7 @@ def prepare(
         wanted=tuple(wanted),
         hashes=tuple(hashes),
         known=known,
-        orphans=_orphans(manifest.job, edition, endpoint.scope, state, set(hashes)),
+        orphans=() if unfinished else _orphans(manifest.job, edition, endpoint.scope, state, set(hashes)),
         renamed={},
         warnings=tuple(dict.fromkeys(p.message for p in (*manifest.warnings, *problems))),
     )
@@ -149,7 +185,7 @@ def _orphans(job: str, edition: str, scope: str, state: Queries | None, hashes: 
 
 def _renamed(prepared: Prepared, state: Queries | None) -> dict[str, Task]:
     """New tasks that a former job of this manifest already has: the job or its file was renamed."""
-    if state is None or len(prepared.known) == len(prepared.hashes):
+    if state is None or len(prepared.known) >= len(prepared.hashes):
         return {}
     former = [
         j.job
@@ -197,7 +233,7 @@ def open_account(
     setting = environment.namespace()
     if stored is not None and account is None:
         warnings.append(f"this is a new key for {endpoint.scope}; ids go on under the namespace of the old one")
-    namespace = (stored.namespace if stored else None) or kept or setting or derive_namespace(endpoint.key)
+    namespace = kept or (stored.namespace if stored else None) or setting or derive_namespace(endpoint.key)
     if setting is not None and setting != namespace:
         warnings.append("BATCHER_NAMESPACE differs from the stored namespace, which wins")
     if account is None:
@@ -205,10 +241,12 @@ def open_account(
             scope=endpoint.scope,
             key_fingerprint=endpoint.fingerprint,
             base_url=endpoint.base_url or "",
-            namespace=namespace,
+            namespace=stored.namespace if stored else namespace,
         )
+    if account.namespace != namespace:
+        warnings.append(f"{folder.path.name} goes on under its own namespace, not the one of {store.path.name}")
     store.save_account(account, now=now)
-    if kept != namespace:
+    if kept is None:
         folder.store_namespace(job=job, scope=endpoint.scope, namespace=namespace)
     return account, warnings
 
@@ -222,7 +260,11 @@ async def commit(
     backup): such tasks start in `submitting`, and their whole clips on disk are adopted at once.
     """
     manifest = prepared.manifest
-    used = await _used_before(prepared, store, folder, account)
+    has_history = bool(store.editions(job=prepared.job, scope=prepared.scope))
+    used = await sent_before(folder, has_history=has_history)
+    for content, task in prepared.renamed.items():
+        if store.attempt(task.external_task_id) is not None:  # the new folder must remember what the old one does
+            await folder.receipts.append(task.external_task_id, content, account=account.key_fingerprint, now=now)
     with store.transaction():
         store.save_job(
             Job(
@@ -241,46 +283,28 @@ async def commit(
         added = store.add(
             (w for w, h in zip(prepared.wanted, prepared.hashes, strict=True) if h not in prepared.renamed),
             scope=prepared.scope,
-            namespace=account.namespace,
+            namespace=folder.namespaces().get(prepared.scope, account.namespace),
             attempts=manifest.settings.attempts,
             used=used,
             now=now,
         )
-        store.refresh(
-            {
-                h: (w.spec.name, w.spec.priority, w.spec.source)
-                for w, h in zip(prepared.wanted, prepared.hashes, strict=True)
-            },
-            job=prepared.job,
-            edition=prepared.edition,
-            scope=prepared.scope,
-        )
-        inherited = [
-            store.inherit(task, attempt=used[content], namespace=account.namespace, now=now)
-            for content, task in prepared.known.items()
-            if content in used and task.status is Status.PENDING and store.attempt(task.external_task_id) is None
-        ]
-    sent = [task for task in added if task.status is Status.SUBMITTING] + inherited
-    return [store.adopted(task, assets, now=now) for task in sent if (assets := await folder.adopt(task))]
-
-
-async def _used_before(prepared: Prepared, store: Store, folder: Folder, account: Account) -> dict[str, int]:
-    """Content hash to the highest attempt that was ever sent, as far as the output folder tells.
-
-    Receipts are read at every run; sidecars too when the state knows nothing of the job.
-    """
-    has_history = bool(store.editions(job=prepared.job, scope=prepared.scope))
-    sent = set(folder.receipts.read()) if has_history else await folder.known_ids()
-    newest: dict[str, int] = {}
-    for external_id in sent:
-        stem, _, number = external_id.rpartition("-a")
-        newest[stem] = max(int(number) if number.isdecimal() else 1, newest.get(stem, 0))
-    used = {}
-    for content in prepared.hashes if newest else ():
-        first = external_task_id(job=prepared.job, content=content, namespace=account.namespace, attempt=1)
-        if attempt := newest.get(first.rpartition("-a")[0], 0):
-            used[content] = attempt
-    return used
+        if not prepared.unfinished_edition:
+            store.refresh(
+                {
+                    h: (w.spec.name, w.spec.priority, w.spec.source)
+                    for w, h in zip(prepared.wanted, prepared.hashes, strict=True)
+                },
+                job=prepared.job,
+                edition=prepared.edition,
+                scope=prepared.scope,
+            )
+        behind = catch_up(store, prepared.known.values(), used, now=now)
+    adopted = []
+    for task in [task for task in added if task.status is Status.SUBMITTING] + behind:
+        if assets := await folder.adopt(task):
+            generation_id = await folder.generation_of(task)
+            adopted.append(store.adopted(task, assets, generation_id=generation_id, now=now))
+    return adopted
 
 
 def stored_root(root: Path, state_path: Path) -> str:

@@ -16,7 +16,7 @@ from anyio import to_thread
 import batcher
 from batcher.assets import disk, media, mp4, sidecar
 from batcher.assets.place import Place, read_claim, sha256_of
-from batcher.assets.receipts import Receipts, read_namespaces, write_namespace
+from batcher.assets.receipts import Receipt, Receipts, read_namespaces, write_namespace
 from batcher.errors import DiskError
 from batcher.tasks import Asset
 from batcher.times import iso
@@ -96,13 +96,17 @@ class Folder:
         """The task's files where they are here already, proven by its id and the clip's sha256."""
         return await self._run(partial(self._adopt, task))
 
+    async def generation_of(self, task: Task) -> str | None:
+        """The provider's id of an adopted clip, as its sidecar has it: what brings the clip back if it is deleted."""
+        return await self._run(partial(self._generation_of, task))
+
     async def missing(self, assets: Iterable[Asset]) -> list[Asset]:
         """Which of these videos are gone or of another size. One look at each folder, none into the files."""
         return await self._run(partial(self._missing, list(assets)))
 
-    async def known_ids(self) -> set[str]:
+    async def sent(self) -> dict[str, Receipt]:
         """Every external id that a receipt or a sidecar names: sent before, whatever the state knows of it."""
-        return await self._run(self._known_ids)
+        return await self._run(self._sent)
 
     async def write_metadata(self, clips: Iterable[tuple[Task, Asset]]) -> Path | None:
         """Rewrite metadata.jsonl, a line a clip. None, and nothing written, where that file is somebody else's."""
@@ -164,6 +168,10 @@ class Folder:
                     return (video, *self._companions(place, video))
         return None
 
+    def _generation_of(self, task: Task) -> str | None:
+        claims = (read_claim(place.sidecar) for place in self._places(task))
+        return next((c.generation_id for c in claims if c and c.external_task_id == task.external_task_id), None)
+
     def _companions(self, place: Place, video: Asset) -> Iterator[Asset]:
         for kind, path in (("sidecar", place.sidecar), ("poster", place.poster)):
             if path.is_file():
@@ -195,13 +203,17 @@ class Folder:
                 str(PurePosixPath(folder, entry.name)): entry.stat().st_size for entry in entries if entry.is_file()
             }
 
-    def _known_ids(self) -> set[str]:
-        known = set(self.receipts.read())
+    def _sent(self) -> dict[str, Receipt]:
+        found = self.receipts.read()
         with disk.disk_errors(self.path):
             for folder, _, names in os.walk(self.path):
-                claims = (read_claim(Path(folder, name)) for name in names if name.endswith(".json"))
-                known.update(claim.external_task_id for claim in claims if claim)
-        return known
+                for name in names:
+                    claim = read_claim(Path(folder, name)) if name.endswith(".json") else None
+                    if claim and claim.external_task_id not in found:
+                        found[claim.external_task_id] = Receipt(
+                            external_task_id=claim.external_task_id, content_hash=claim.content_hash, at=""
+                        )
+        return found
 
     def _write_metadata(self, clips: list[tuple[Task, Asset]]) -> Path | None:
         path = self.path / "metadata.jsonl"

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from anyio import to_thread
@@ -32,6 +31,8 @@ class Receipt:
     content_hash: str
     at: str
     """Of the first POST."""
+    account: str = ""
+    """The fingerprint of the key of the last POST; empty in receipts that do not say."""
     posts: int = 1
 
 
@@ -43,13 +44,13 @@ class Receipts:
         self.path = path
         self._inline = inline
 
-    async def append(self, external_task_id: str, content_hash: str, *, now: float | None = None) -> None:
+    async def append(self, external_task_id: str, content_hash: str, *, account: str = "", now: float) -> None:
         """Record one POST, durably, before it is sent; raise `DiskError` where that is not possible.
 
-        `now` is in Unix seconds; the clock's own where it is None.
+        `account` is the fingerprint of the key, `now` is in Unix seconds.
         """
-        at = iso(time.time() if now is None else now)
-        line = json.dumps({"external_task_id": external_task_id, "content_hash": content_hash, "at": at})
+        receipt = {"external_task_id": external_task_id, "content_hash": content_hash, "at": iso(now)}
+        line = json.dumps({**receipt, "account": account})
         if self._inline:
             self._append(line)
         else:
@@ -75,12 +76,7 @@ class Receipts:
                 continue
             first = found.get(receipt.external_task_id)
             if first:
-                receipt = Receipt(
-                    external_task_id=first.external_task_id,
-                    content_hash=first.content_hash,
-                    at=first.at,
-                    posts=first.posts + 1,
-                )
+                receipt = replace(receipt, at=first.at, posts=first.posts + 1)
             found[receipt.external_task_id] = receipt
         return found
 
@@ -132,6 +128,7 @@ def _parse(line: bytes) -> Receipt | None:
             external_task_id=str(content["external_task_id"]),
             content_hash=str(content["content_hash"]),
             at=str(content["at"]),
+            account=str(content.get("account", "")),
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

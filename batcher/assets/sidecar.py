@@ -24,6 +24,8 @@ class Claim:
     """What a sidecar found on disk says of its clip."""
 
     external_task_id: str
+    content_hash: str
+    generation_id: str | None
     size_bytes: int
     sha256: str
     width: int | None = None
@@ -74,6 +76,8 @@ def parse(data: bytes) -> Claim | None:
             return None
         return Claim(
             external_task_id=_text(content["external_task_id"]),
+            content_hash=_text(content["content_hash"]),
+            generation_id=content.get("generation_id") or None,
             size_bytes=int(content["bytes"]),
             sha256=_text(content["sha256"]),
             width=_whole(content.get("width")),

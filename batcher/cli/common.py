@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from batcher.times import seconds
 
@@ -53,34 +53,42 @@ class Shared:
         click.echo(text)
 
 
-def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb the shared options; it receives them as `shared`."""
-
-    @click.option(
+_OPTIONS = (
+    click.option(
         "--state",
         type=click.Path(path_type=Path, dir_okay=False),
-        default=lambda: os.environ.get("BATCHER_STATE", "state.db"),
+        envvar="BATCHER_STATE",
+        default="state.db",
         show_default="./state.db",
         help="The state file (BATCHER_STATE).",
-    )
-    @click.option("--env-file", type=click.Path(path_type=Path), help="Read this instead of ./.env.")
-    @click.option("-v", "--verbose", is_flag=True, help="Say more.")
-    @click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong, and the summary.")
-    @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colours.")
-    @click.option("--json", is_flag=True, help="Results on stdout as JSON.")
+    ),
+    click.option("--env-file", type=click.Path(path_type=Path), help="Read this instead of ./.env."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+    click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong, and the summary."),
+    click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colours."),
+    click.option("--json", is_flag=True, help="Results on stdout as JSON."),
+)
+
+
+def global_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Declare the options that may stand before the verb as well as after it."""
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(_OPTIONS), function)
+
+
+def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb the shared options; it receives them as `shared`. What stands after the verb wins."""
+
+    @global_options
+    @click.pass_context
     @functools.wraps(function)
-    def wrapped(
-        *args: Any,
-        state: Path,
-        env_file: Path | None,
-        verbose: bool,
-        quiet: bool,
-        color: str,
-        json: bool,
-        **options: Any,
-    ) -> Any:
-        shared = Shared(state=Path(state), env_file=env_file, verbose=verbose, quiet=quiet, color=color, json=json)
-        return function(*args, shared=shared, **options)
+    def wrapped(context: click.Context, /, *args: Any, **options: Any) -> Any:
+        names = set(Shared.__dataclass_fields__)
+        given = {name: options.pop(name) for name in names}
+        before_verb = context.parent.params if context.parent else {}
+        for name in names & before_verb.keys():
+            if context.get_parameter_source(name) is ParameterSource.DEFAULT:
+                given[name] = before_verb[name]
+        return function(*args, shared=Shared(**given), **options)
 
     return wrapped
 

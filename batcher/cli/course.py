@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
+from batcher.report.lines import summary_lines
 from batcher.runner.session import Stop
 
 if TYPE_CHECKING:
@@ -28,6 +32,8 @@ async def follow(batch: Batch, shared: Shared, work: Callable[[Callable[[Event],
     """Carry out a run of `batch`, shown as the shared options say. Returns its exit code."""
     progress = shared.progress()
     started = False
+    summary: Summary | None = None
+    interrupted: list[int] = []
 
     def emit(event: Event) -> None:
         nonlocal started
@@ -43,20 +49,38 @@ async def follow(batch: Batch, shared: Shared, work: Callable[[Callable[[Event],
 
     try:
         async with anyio.create_task_group() as group:
-            group.start_soon(_obey_signals, batch, group.cancel_scope)
+            group.start_soon(_obey_signals, batch, group.cancel_scope, interrupted)
             group.start_soon(tick)
             summary = await work(emit)
             group.cancel_scope.cancel()
     finally:
         progress.close()
+    if summary is None:  # a signal came before anything was begun
+        return 130 if interrupted == [signal.SIGINT] else 143
+    write_step_summary(summary)
     return summary.exit_code
 
 
-async def _obey_signals(batch: Batch, scope: anyio.CancelScope) -> None:
+def write_step_summary(summary: Summary) -> None:
+    """Leave the run's end on the page of a GitHub Actions job."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if path:
+        lines = [
+            f"### batcher: {summary.job or 'all jobs'}",
+            "",
+            *(f"- {line}" for line in summary_lines(summary)),
+            "",
+        ]
+        with contextlib.suppress(OSError), Path(path).open("a", encoding="utf-8") as page:
+            page.write("\n".join(lines))
+
+
+async def _obey_signals(batch: Batch, scope: anyio.CancelScope, interrupted: list[int]) -> None:
     """First signal: nothing new, what downloads finishes. Second: leave at once. Nothing is lost either way."""
     with anyio.open_signal_receiver(*SIGNALS) as signals:
         async for number in signals:
             session = batch.session
+            interrupted.append(number)
             if session is None:
                 scope.cancel()
             elif session.is_leaving:

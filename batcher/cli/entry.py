@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from batcher import __version__
+from batcher.cli.common import global_options
 from batcher.errors import BatcherError, ConfigurationError
 from batcher.text import printable
 
@@ -66,7 +69,8 @@ class _Verbs(click.Group):
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="batcher")
-def batcher() -> None:
+@global_options
+def batcher(**_: object) -> None:
     """Run a file of prompts through the Kling text-to-video API.
 
     Run it again. It never pays twice, and never loses a clip you paid for.
@@ -76,6 +80,7 @@ def batcher() -> None:
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; return the exit code. Nothing but a defect of ours prints a traceback."""
     _no_core_dumps()
+    _read_settings(arguments)
     try:
         result = batcher.main(args=list(arguments), prog_name="batcher", standalone_mode=False)
     except click.exceptions.Exit as exc:
@@ -99,9 +104,11 @@ def run_command_line(arguments: Sequence[str]) -> int:
 def _told(error: BatcherError) -> int:
     problems = getattr(error, "problems", ())
     if problems:
-        from batcher.manifest import render_text  # noqa: PLC0415 - only for a bad manifest
+        from batcher.manifest import render_github, render_text  # noqa: PLC0415 - only for a bad manifest
 
         click.echo(f"{render_text(problems)}\n{error.message}", err=True)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            click.echo(render_github(problems), err=True)
         return error.exit_code
     return _say(error.message, error.hint, error.exit_code)
 
@@ -128,6 +135,23 @@ def _defect(exc: Exception) -> int:
         "nothing is lost: the state is saved after every step. Please report these lines",
         ConfigurationError.exit_code,
     )
+
+
+SETTINGS = ("BATCHER_STATE", "BATCHER_OUT", "BATCHER_CONCURRENCY")
+"""What a `.env` may set for the options of the command line; nothing that spends."""
+
+
+def _read_settings(arguments: Sequence[str]) -> None:
+    """Let `.env` stand behind the environment, before the options are read from that."""
+    named = [arguments[i + 1] for i, word in enumerate(arguments[:-1]) if word == "--env-file"]
+    path = Path(named[-1] if named else ".env")
+    if path.is_file():
+        from dotenv import dotenv_values  # noqa: PLC0415 - most runs have no .env
+
+        values = dotenv_values(path)
+        for name in SETTINGS:
+            if values.get(name):
+                os.environ.setdefault(name, str(values[name]))
 
 
 def _no_core_dumps() -> None:

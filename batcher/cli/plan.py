@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli.common import Shared, shared_options
-from batcher.cli.run import load_all
-from batcher.compose import Choices, budget_of
+from batcher.cli.run import choices_of, load_all
+from batcher.compose import budget_of
 from batcher.policy.concurrency import START
 from batcher.policy.polling import typical_s
-from batcher.prepare import prepare
+from batcher.prepare import is_chosen, prepare
 from batcher.report.document import plan_document
 from batcher.report.plan import plan_text
 from batcher.report.views import PlanLine, PlanView
@@ -24,6 +24,7 @@ from batcher.tasks import IN_FLIGHT, Status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from batcher.choices import Choices
     from batcher.manifest import Manifest
     from batcher.prepare import Prepared
 
@@ -36,6 +37,8 @@ SAMPLE = 20
 @click.option("--provider", help="simulator or cometapi, instead of the manifest's.")
 @click.option("--var", multiple=True, metavar="NAME=VALUE", help="Replace a variable of the manifest.")
 @click.option("--edition", help="This edition, instead of the manifest's.")
+@click.option("-s", "--select", "include", multiple=True, help="Only these: a name glob, status:WORD or id:ID.")
+@click.option("--exclude", multiple=True, help="Not these; as --select.")
 @click.option("--max-usd", type=click.FloatRange(0), help="Instead of budget.max_usd.")
 @click.option("--allow-outside", is_flag=True, help="Let prompt files lie outside the manifest's folder.")
 @click.option("--strict", is_flag=True, help="Take the manifest's warnings for errors.")
@@ -69,14 +72,16 @@ def _prepare(shared: Shared, manifest: Manifest, state: Queries | None, flags: d
 
 def plan_view(prepared: Prepared, state: Queries | None, flags: dict[str, Any]) -> PlanView:
     """A prepared manifest as the report shows it."""
-    prices = prepared.to_buy()
+    choices = choices_of(flags)
+    prepared.refuse_empty_choice(choices)
+    prices = prepared.to_buy(choices)
     known = [price for price in prices if price is not None]
-    budget = budget_of(prepared.manifest, Choices(max_usd=flags["max_usd"]))
+    budget = budget_of(prepared.manifest, choices)
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     spent = (
         state.spent(job=prepared.job, edition=prepared.edition, scope=prepared.scope, day=day).usd if state else 0.0
     )
-    warnings = list(prepared.warnings)
+    warnings = [*prepared.endpoint.notes, *prepared.warnings]
     if prepared.unfinished_edition:
         warnings.append(f"edition {prepared.edition!r} is unfinished and comes first")
     if prepared.renamed:
@@ -103,14 +108,15 @@ def plan_view(prepared: Prepared, state: Queries | None, flags: dict[str, Any]) 
         budget_usd=budget.max_usd,
         spent_usd=spent,
         eta_s=_eta_s(prepared, state),
-        lines=tuple(_lines(prepared)),
+        lines=tuple(_lines(prepared, choices)),
         warnings=tuple(warnings),
         next=(f"batcher run {prepared.manifest.path}",) if prices or prepared.in_flight else (),
     )
 
 
-def _lines(prepared: Prepared) -> Iterator[PlanLine]:
-    for wanted in prepared.new()[:SAMPLE]:
+def _lines(prepared: Prepared, choices: Choices) -> Iterator[PlanLine]:
+    chosen = [w for w in prepared.new() if is_chosen(w.spec.name, choices.include, choices.exclude)]
+    for wanted in chosen[: min(SAMPLE, SAMPLE if choices.limit is None else choices.limit)]:
         yield PlanLine(kind="submit", name=wanted.spec.name, cost_usd=wanted.price_usd, source=wanted.spec.source)
     kinds = {
         "submit": (Status.PENDING,),

@@ -10,7 +10,7 @@ from batcher.connect import open_batch
 from batcher.errors import UnavailableError, UsageError
 from batcher.generations import Sight
 from batcher.state.queries import Queries
-from batcher.tasks import Status
+from batcher.tasks import NEXT, Status
 
 
 @click.command()
@@ -40,6 +40,11 @@ async def _resolve(shared: Shared, name: str, scope: str, adopt: str | None, dro
         task = batch.store.find_task(name)
         now = batch.clock.now()
         if drop:
+            if Status.CANCELLED not in NEXT[task.status]:
+                raise UsageError(
+                    f"{task.name} is {task.status}: it cannot be dropped while it is at the provider",
+                    hint=f"batcher collect {task.job}  brings it home first",
+                )
             batch.store.dropped(task, now=now)
             click.echo(f"{task.name} is cancelled; its records stay")
             return 0
@@ -58,6 +63,9 @@ async def _resolve(shared: Shared, name: str, scope: str, adopt: str | None, dro
         echo = look.generation.external_task_id
         if echo not in (None, task.external_task_id):
             raise UsageError(f"generation {adopt} belongs to another task, {echo}", hint="check the id")
+        owner = batch.store.owner_of(look.generation.id, scope=task.scope)
+        if owner is not None:
+            raise UsageError(f"generation {adopt} is that of {owner}", hint="check the id")
         batch.store.accepted(task, look.generation, request_id=None, how="adopted by hand", now=now)
         click.echo(f"{task.name} is generation {adopt}\nnext: batcher collect {task.job}")
         return 0

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
+from batcher.choices import Choices
 from batcher.cli.common import Shared, shared_options
 from batcher.cli.consent import ask
 from batcher.cli.course import follow
-from batcher.compose import Choices
 from batcher.connect import open_batch
 from batcher.errors import UsageError
 from batcher.policy.retry import FailureClass
@@ -23,7 +23,9 @@ from batcher.tasks import Status
 if TYPE_CHECKING:
     from batcher.tasks import Task
 
-RETRYABLE = (Status.FAILED,)
+RETRYABLE = (Status.FAILED, Status.PENDING)
+"""Failed, or marked by an earlier retry that did not come to submit it."""
+
 PAID_TWICE = (Status.UNCLEAR, Status.SUBMITTED, Status.PROCESSING)
 """Tasks whose last attempt may still bring a clip: retried only with `--pay-again`."""
 
@@ -31,7 +33,13 @@ PAID_TWICE = (Status.UNCLEAR, Status.SUBMITTED, Status.PROCESSING)
 @click.command()
 @click.argument("job", required=False)
 @click.option("--failed", is_flag=True, help="All that failed.")
-@click.option("--class", "failure_class", type=click.Choice(list(FailureClass)), help="Those that failed like this.")
+@click.option(
+    "--class",
+    "failure_class",
+    type=click.Choice([kind.value for kind in FailureClass]),
+    help="Those that failed like this.",
+)
+@click.option("--edition", help="Of this edition.  [the newest of each job]")
 @click.option("-s", "--select", "include", multiple=True, help="These: a name glob, status:WORD or id:ID.")
 @click.option("--pay-again", is_flag=True, help="Also tasks that are unclear or overdue: may pay twice for a clip.")
 @click.option("--max-usd", type=click.FloatRange(0), help="Instead of budget.max_usd.")
@@ -44,6 +52,7 @@ def retry(  # noqa: PLR0913 - one parameter an option
     *,
     failed: bool,
     failure_class: str | None,
+    edition: str | None,
     include: tuple[str, ...],
     pay_again: bool,
     max_usd: float | None,
@@ -55,10 +64,7 @@ def retry(  # noqa: PLR0913 - one parameter an option
         raise UsageError("retry what?", hint="--failed, --class CLASS, or -s SELECTOR")
     state = Queries.open(shared.state)
     try:
-        found = state.tasks(
-            Selection(job=job, include=include, orphaned=True),
-            statuses=(*RETRYABLE, *(PAID_TWICE if include else ())),
-        )
+        found = _find(state, job, edition, include)
     finally:
         state.close()
     tasks = [t for t in found if _is_chosen(t, failure_class, pay_again=pay_again)]
@@ -72,6 +78,23 @@ def retry(  # noqa: PLR0913 - one parameter an option
     return worst([anyio.run(_retry, shared, group, choices, yes, wait) for group in groups.values()])
 
 
+def _find(state: Queries, name: str | None, edition: str | None, include: tuple[str, ...]) -> list[Task]:
+    """What may be retried: of each job's newest edition, or of the one named; orphaned tasks only by `-s`."""
+    jobs = [job for job in state.jobs() if name in (None, job.job)]
+    if not jobs:
+        raise UsageError(
+            f"the state knows no job {name!r}" if name else "the state knows no job", hint="batcher status"
+        )
+    statuses = (*RETRYABLE, *(PAID_TWICE if include else ()))
+    found = []
+    for job in jobs:
+        editions = state.editions(job=job.job, scope=job.scope)
+        newest = edition if edition is not None else editions[0][0] if editions else None
+        selection = Selection(job=job.job, edition=newest, scope=job.scope, include=include, orphaned=bool(include))
+        found += state.tasks(selection, statuses=statuses)
+    return found
+
+
 def _is_chosen(task: Task, failure_class: str | None, *, pay_again: bool) -> bool:
     if task.status in PAID_TWICE:
         if not pay_again and (task.status is Status.UNCLEAR or task.overdue):
@@ -81,19 +104,26 @@ def _is_chosen(task: Task, failure_class: str | None, *, pay_again: bool) -> boo
                 hint="batcher resolve settles an unclear one; or add --pay-again to pay for another attempt",
             )
         return pay_again and (task.status is Status.UNCLEAR or task.overdue)
+    if task.status is Status.PENDING:
+        return task.attempt > 1 and failure_class is None
     return failure_class in (None, task.error_class)
 
 
 async def _retry(shared: Shared, tasks: list[Task], choices: Choices, yes: bool, wait: bool) -> int:  # noqa: FBT001 - anyio.run passes by position
     environment = shared.environment()
     endpoint = environment.endpoint_of(tasks[0].scope)
-    ask(
-        [task.cost_usd for task in tasks],
-        endpoint=endpoint,
-        has_consent=yes or choices.max_usd is not None,
-        may_ask=sys.stdin.isatty() and not shared.json,
-    )
     async with open_batch(shared.state, endpoint=endpoint, environment=environment, wait=wait) as batch:
         fresh = [batch.store.task(task.id) for task in tasks]
         same = [new for new, old in zip(fresh, tasks, strict=True) if new.status is old.status]
+        if not same:
+            click.echo("nothing to retry any more", err=True)
+            return 0
+        job = batch.store.job(same[0].job, endpoint.scope)
+        has_budget = job is not None and any(job.settings.get(name) for name in ("max_usd", "max_usd_per_day"))
+        ask(
+            [task.cost_usd for task in same],
+            endpoint=endpoint,
+            has_consent=yes or choices.max_usd is not None or has_budget,
+            may_ask=sys.stdin.isatty() and not shared.json,
+        )
         return await follow(batch, shared, partial(batch.retry, same, choices))

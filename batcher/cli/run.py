@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from batcher.choices import Choices
 from batcher.cli.common import Duration, Failures, Shared, shared_options, variables_of
 from batcher.cli.consent import ask
 from batcher.cli.course import follow
-from batcher.compose import Choices, budget_of
+from batcher.compose import budget_of
 from batcher.connect import open_batch
 from batcher.manifest import LoadOptions, ManifestError, examine, load, render_text
 from batcher.prepare import prepare
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-j", "--concurrency", type=click.IntRange(1, 1000), help="Most generations at once.  [automatic]")
+@click.option(
+    "-j",
+    "--concurrency",
+    envvar="BATCHER_CONCURRENCY",
+    type=click.IntRange(1, 1000),
+    help="Most generations at once.  [automatic]",
+)
 @click.option("--provider", help="simulator or cometapi, instead of the manifest's.")
 @click.option("-s", "--select", "include", multiple=True, help="Only these: a name glob, status:WORD or id:ID.")
 @click.option("--exclude", multiple=True, help="Not these; as --select.")
@@ -49,7 +56,13 @@ if TYPE_CHECKING:
 @click.option("--allow-outside", is_flag=True, help="Let prompt files lie outside the manifest's folder.")
 @click.option("--adopt-orphans", is_flag=True, help="A renamed job takes its old tasks over.")
 @click.option("--buy-again", is_flag=True, help="A renamed job pays for them once more.")
-@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Output folder.  [output.dir]")
+@click.option(
+    "-o",
+    "--out",
+    envvar="BATCHER_OUT",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Output folder (BATCHER_OUT).  [output.dir]",
+)
 @shared_options
 def run(shared: Shared, manifests: tuple[Path, ...], **flags: Any) -> int:
     """Check, expand, submit, wait and download. The same command again continues.
@@ -94,23 +107,37 @@ def load_all(paths: tuple[Path, ...], flags: dict[str, Any]) -> list[Manifest]:
 
 
 async def _run_one(shared: Shared, manifest: Manifest, flags: dict[str, Any]) -> int:
+    """Run one manifest: its unfinished edition first, then, when that is finished, today's."""
     environment = shared.environment()
     endpoint = environment.endpoint(flags["provider"] or manifest.provider or "simulator")
-    codes = []
+    choices = choices_of(flags)
+    codes: list[int] = []
+    seen: set[str] = set()
     async with open_batch(shared.state, endpoint=endpoint, environment=environment, wait=flags["wait"]) as batch:
         while True:
             prepared = _prepare(batch, manifest, flags)
-            choices = choices_of(flags)
+            if prepared.edition in seen:
+                return worst(codes)
+            seen.add(prepared.edition)
+            if not codes:
+                prepared.refuse_empty_choice(choices)
             ask(
-                prepared.to_buy(),
+                prepared.to_buy(choices),
                 endpoint=endpoint,
                 has_consent=flags["yes"] or budget_of(manifest, choices).limits_money,
                 may_ask=sys.stdin.isatty() and not shared.json,
                 where=f", or to {manifest.path} a line like  budget: {{max_usd: 25}}",
             )
             codes.append(await follow(batch, shared, partial(batch.run, prepared, choices)))
-            if not prepared.unfinished_edition or codes[-1] not in (0, 1):
+            if not prepared.unfinished_edition or not _may_go_on(batch, choices, codes[-1]):
                 return worst(codes)
+
+
+def _may_go_on(batch: Batch, choices: Choices, code: int) -> bool:
+    """Whether today's edition follows: only when an earlier one is over and done, and nothing bounds this command."""
+    bounded = choices.limit is not None or choices.include or choices.exclude or choices.submit_only or choices.canary
+    stopped = batch.session is None or batch.session.stop is not None
+    return code in (0, 1) and not bounded and not stopped
 
 
 def _prepare(batch: Batch, manifest: Manifest, flags: dict[str, Any]) -> Prepared:

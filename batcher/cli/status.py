@@ -102,12 +102,12 @@ def _trouble(task: Task) -> TaskTrouble:
 
 
 def _spend(sums: Mapping[str, float]) -> Spend:
-    apart = {Status.DOWNLOADED, Status.FAILED, Status.UNCLEAR}
+    open_words = (*IN_FLIGHT, Status.SUCCEEDED)
     return Spend(
         downloaded_usd=sums.get(Status.DOWNLOADED, 0.0),
         failed_usd=sums.get(Status.FAILED, 0.0),
         unclear_usd=sums.get(Status.UNCLEAR, 0.0),
-        in_flight_usd=sum(usd for status, usd in sums.items() if status not in apart),
+        in_flight_usd=sum(sums.get(status, 0.0) for status in open_words),
     )
 
 

@@ -77,6 +77,8 @@ class Evidence:
     """Some call under this id may have been taken, and no trusted look has excluded it."""
     history: bool = False
     """The id was in use before this process: a dead run's row, a receipt, a resubmission."""
+    foreign: bool = False
+    """The doubtful call was made with another key: what this one cannot see proves nothing about it."""
     posts: int = 0
     """Create calls recorded under this id, this process's included."""
     rested: bool = False
@@ -176,6 +178,8 @@ def _doubtful(e: Evidence) -> Action:
         return _rest_or_look(e)
     if e.sight is Sight.SILENT and e.may_still_be_seen:
         return Action.LOOK
+    if e.foreign:
+        return Action.PARK
     absent = e.sight is Sight.ABSENT
     if absent and e.finds_ids is None and e.can_prove:
         return Action.PROVE
@@ -246,7 +250,8 @@ def _is_final(look: Look) -> bool:
     return status is not None and status < 500 and status not in (401, 403, 408, 425, 429)
 
 
-def after_proof(e: Evidence, *, finds_ids: bool) -> Evidence:
+def after_proof(e: Evidence, *, finds_ids: bool | None) -> Evidence:
+    """`finds_ids` is None where the looks had no answer: nothing is proved either way."""
     return replace(e, finds_ids=finds_ids, can_prove=False)
 
 

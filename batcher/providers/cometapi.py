@@ -46,7 +46,13 @@ class CometApi:
             return Posted(fate=Fate.NOT_SENT, detail=error.detail)
         except NoReplyError as error:
             return Posted(fate=Fate.AMBIGUOUS, detail=error.detail)
-        return parse_create(reply, retry_after_s=_pause(reply))
+        posted = parse_create(reply, retry_after_s=_pause(reply))
+        echo = posted.generation.external_task_id if posted.generation else None
+        if echo not in (None, external_task_id):
+            return Posted(
+                fate=Fate.AMBIGUOUS, request_id=posted.request_id, detail="the answer is about another task"
+            )
+        return posted
 
     async def find(self, generation_id: str) -> Look:
         """Look at one generation by the provider's id."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batcher.tasks import IN_FLIGHT, Status
@@ -35,6 +35,8 @@ def worst(codes: list[int]) -> int:
 def conclude(s: Session) -> End:
     """Sum a run up from the state and its stop."""
     counts = s.store.counts(s.selection)
+    paid = s.store.counts(replace(s.selection, orphaned=True, include=(), exclude=()))
+    counts |= {status: paid.get(status, 0) for status in (*IN_FLIGHT, Status.SUCCEEDED)}  # orphaned or not selected
     overdue = sum(task.overdue for task in s.store.tasks(s.selection, statuses=(Status.SUBMITTED, Status.PROCESSING)))
     code = exit_code(
         counts,
@@ -71,6 +73,8 @@ def _next(s: Session, counts: Mapping[str, int], code: int) -> list[str]:
     if code in (UNFINISHED, 130, 143, 3, 69, 77, 78):
         manifest = _manifest(s)
         lines.append(f"batcher run {manifest}" if manifest else "batcher collect")
+    if code in (FINISHED, FAILED) and counts.get(Status.PENDING, 0) and _manifest(s):
+        lines.append(f"batcher run {_manifest(s)}")  # --limit left some
     if unclear:
         first = s.store.tasks(s.selection, statuses=(Status.UNCLEAR,), limit=1)[0]
         lines.append(f"batcher resolve {first.name} --adopt TASK_ID | --resubmit | --drop")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,8 +11,8 @@ import anyio
 from batcher.errors import BatcherError
 from batcher.events import EventKind
 from batcher.policy import budget as budgets
+from batcher.runner.look import prove
 from batcher.runner.session import Stop, Walking
-from batcher.runner.submit import overdue_cutoff, prove
 from batcher.runner.walk import walk
 from batcher.tasks import Status
 from batcher.times import iso, unix
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from batcher.runner.session import Session
+    from batcher.state.queries import Selection
     from batcher.tasks import Asset, Task
 
 IDLE_S = 60.0
@@ -82,10 +84,10 @@ class _Loop:
         """One round: claim what there is room for, then wait until something changes. True when all is done."""
         s = self.s
         change = s.wake
-        if s.options.buys and not s.account.used and s.store.control(s.account.scope) is not None:
+        if s.options.buys and not s.account.used and self._has_control():
             await prove(s)
         room, now = self._room(), iso(s.clock.now())
-        ready = s.store.ready(s.selection, now=now, limit=room) if room > 0 else []
+        ready = s.store.ready(self._claimable(), now=now, limit=room) if room > 0 else []
         for task in ready:
             if not self._claim(task):
                 break
@@ -95,16 +97,21 @@ class _Loop:
         pending, due = s.store.waiting(s.selection) if s.may_claim else (0, None)
         if not pending and self._only_waits_for_overdue():
             return True
+        if not s.walking and not ready and room <= 0:
+            return True  # what holds the slots is nobody's in this run: --submit-only, a defect, another key
         with anyio.move_on_after(self._patience(due, now)):
             await change.wait()
         return False
+
+    def _has_control(self) -> bool:
+        return self.s.store.control(self.s.account.scope, self.s.account.key_fingerprint) is not None
 
     def _room(self) -> int:
         """How many more may be claimed now."""
         s = self.s
         if not s.may_claim:
             return 0
-        held = s.store.in_flight(s.account.scope, overdue_before=overdue_cutoff(s)) - len(s.holding)
+        held = s.store.in_flight(s.account.scope, overdue_before=s.overdue_cutoff) - len(s.holding)
         room = s.limit.value - held
         if not s.account.used:
             room = min(room, 1 - held)  # the canary of a new account goes alone
@@ -122,11 +129,17 @@ class _Loop:
         if any(task_id in s.walking for task_id in self.canaries):
             return 0
         ends = [s.store.task(task_id) for task_id in self.canaries]
-        failed = [task.name for task in ends if task.status is Status.FAILED]
+        failed = [task.name for task in ends if task.status in (Status.FAILED, Status.UNCLEAR)]
         if failed:
             s.halt(Stop(outcome="failed", exit_code=1, reason=f"a canary failed: {', '.join(failed)}"))
             return 0
         return s.limit.value
+
+    def _claimable(self) -> Selection:
+        """The selection; only canaries, where one that was refused for a while has not had its turn yet."""
+        s = self.s
+        waiting = tuple(i for i in self.canaries if s.store.task(i).status is Status.PENDING)
+        return replace(s.selection, ids=waiting) if waiting else s.selection
 
     def _missing_canaries(self) -> int:
         """How many more are to go first. One that is held in doubt waits for others, so it is none."""
@@ -137,9 +150,10 @@ class _Loop:
         s = self.s
         reason = self._over_budget(task)
         if reason is not None:
-            s.halt(Stop(outcome="budget", exit_code=3, reason=reason, hint="raise it (--max-usd) and run again"))
+            how = " (--max-usd)" if "max_usd is" in reason else ""
+            s.halt(Stop(outcome="budget", exit_code=3, reason=reason, hint=f"raise it{how} and run again"))
             return False
-        task = s.store.claim(task, now=s.clock.now())
+        task = s.store.claim(task, account=s.account.key_fingerprint, now=s.clock.now())
         s.tally["claimed"] += 1
         if self._missing_canaries():
             self.canaries.append(task.id)
@@ -199,10 +213,15 @@ class _Loop:
             lost = {video.task_id for video in gone}
             for task, _ in pairs:
                 if task.id in lost:
-                    s.tell(
-                        EventKind.WARNING, task, message=f"{task.name}: its file is gone from disk, fetching it again"
-                    )
-                    self._start(s.store.missing(task, now=s.clock.now()), is_ours=False)
+                    await self._bring_back(task)
+
+    async def _bring_back(self, task: Task) -> None:
+        s = self.s
+        if found := await s.folder(task).adopt(task):  # moved with its folder, or written under its other name
+            s.store.refound(task, found)
+            return
+        s.tell(EventKind.WARNING, task, message=f"{task.name}: its file is gone from disk, fetching it again")
+        self._start(s.store.missing(task, now=s.clock.now()), is_ours=False)
 
     def _only_waits_for_overdue(self) -> bool:
         """Whether nothing is left that is worth waiting for. An overdue task gets one look a run."""

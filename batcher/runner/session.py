@@ -224,6 +224,11 @@ class Session:
             loopback=self.options.is_loopback,
         )
 
+    @property
+    def overdue_cutoff(self) -> float:
+        """Unix seconds: an overdue task submitted before this no longer counts against the limit."""
+        return self.clock.now() - 2 * self.options.timeout_s
+
     # ---- what was learnt ------------------------------------------------------------------------------------
 
     def learn(self, task: Task, seconds: float) -> None:

@@ -10,8 +10,9 @@ from batcher.events import EventKind
 from batcher.fetch import FetchError, FetchFault
 from batcher.generations import Generation, GenerationStatus, Look, RefusalKind, Sight
 from batcher.policy import concurrency, polling, retry
+from batcher.runner.look import look, note_reach, stop_for
 from batcher.runner.session import class_of
-from batcher.runner.submit import fresh, inherited, look, note_reach, stop_for, submit
+from batcher.runner.submit import fresh, inherited, submit
 from batcher.tasks import IN_FLIGHT, Status
 from batcher.times import unix
 
@@ -93,9 +94,11 @@ def _next_look(s: Session, task: Task) -> float:
 
 
 async def _find(s: Session, task: Task) -> Look:
-    assert task.generation_id is not None
-    s.looks[task.external_task_id] += 1
-    seen = await s.provider.find(task.generation_id)
+    if task.generation_id is None:  # adopted from disk by a sidecar that did not say it
+        seen = await look(s, task.external_task_id)
+    else:
+        s.looks[task.external_task_id] += 1
+        seen = await s.provider.find(task.generation_id)
     note_reach(s, seen)
     if seen.refusal is not None and seen.refusal.kind is RefusalKind.KEY:
         stop_for(s, seen.refusal.kind, seen.refusal.message)
@@ -168,7 +171,6 @@ def _failed(s: Session, task: Task, generation: Generation) -> Task:
         task = s.store.next_attempt(
             task,
             namespace=s.account.namespace,
-            allowed=task.attempts_allowed,
             wait_s=decision.seconds,
             now=s.clock.now(),
         )
@@ -252,6 +254,13 @@ async def _save(s: Session, task: Task, url: str) -> Task:
 def _lost(s: Session, task: Task, trouble: str) -> Task:
     """The provider has cleared the file: the one way in which a paid clip ends without one."""
     reason = f"{trouble}; its files live 30 days and these are over"
+    if s.store.assets(task):
+        s.tell(
+            EventKind.WARNING,
+            task,
+            message=f"{task.name} was home, is gone from disk, and cannot come back: {reason}",
+        )
+        return s.store.given_back(task, reason=reason, now=s.clock.now())
     task = s.store.failed(task, failure=(retry.FailureClass.ASSET, "expired", reason), bought=True, now=s.clock.now())
     s.tally["failed"] += 1
     s.tell(EventKind.FAILED, task, code="expired", reason=reason)

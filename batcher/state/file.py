@@ -19,27 +19,38 @@ from batcher.errors import BatcherError, DiskError, LockedError, StateError
 from batcher.state.schema import APPLICATION_ID, migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BUSY_TIMEOUT_S = 30.0
 """How long a write waits for a reader's tool that locked the file (a person's `sqlite3` shell, say)."""
 
 
 @contextmanager
-def hold_lock(path: Path, *, started_at: str, wait: bool = False) -> Iterator[None]:
+def hold_lock(path: Path, *, started_at: str, wait: bool = False) -> Iterator[Callable[[], bool]]:
     """Be the one process that works on this state. The kernel frees the lock however we die.
 
-    Raises `LockedError` at once when another holds it (unless `wait`), and `ConfigurationError` where the file
-    system has no kernel locks: a lease instead of a lock is a second charge waiting to happen.
+    Yields a question: is the lock still ours, and the file that anybody else would try to lock? Raises
+    `LockedError` at once when another holds it (unless `wait`), and `StateError` where the file system has no
+    kernel locks: a lease instead of a lock is a second charge waiting to happen.
     """
     from filelock import FileLock, Timeout  # noqa: PLC0415 - read-only commands start without it
 
+    path = path.resolve()  # a link and its target are one state
     lock_path = path.with_name(path.name + ".lock")
     lock_path.parent.mkdir(parents=True, exist_ok=True)
+    inode = 0
 
     def sign(fd: int) -> None:
+        nonlocal inode
+        inode = os.fstat(fd).st_ino
         os.ftruncate(fd, 0)
         os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": started_at}).encode() + b"\n", 0)
+
+    def is_ours() -> bool:
+        try:
+            return os.stat(lock_path).st_ino == inode  # noqa: PTH116 - the number is the point
+        except FileNotFoundError:
+            return False
 
     lock = FileLock(
         lock_path,
@@ -61,7 +72,7 @@ def hold_lock(path: Path, *, started_at: str, wait: bool = False) -> Iterator[No
             f"cannot lock {lock_path}: {exc}", hint="keep the state on a local disk: --state /local/path/state.db"
         ) from exc
     try:
-        yield
+        yield is_ours
     finally:
         lock.release()
 
@@ -125,6 +136,10 @@ def _kept(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 def _create(path: Path) -> None:
     """A new state appears whole or not at all, and nobody else may read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in ("-wal", "-shm"):  # of a state that was moved away without them: they would be played into this one
+        stray = path.with_name(path.name + suffix)
+        if stray.exists():
+            stray.replace(path.with_name(f"{path.name}.stray{suffix}"))
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -144,7 +159,8 @@ def _refuse_empty(path: Path) -> None:
     if path.is_file() and path.stat().st_size == 0:
         raise StateError(
             f"{path} is empty (0 bytes): a state is never that, something truncated it",
-            hint=f"restore a backup, or delete it and run again: rm {path}  (nothing is paid twice)",
+            hint="restore a backup, or delete it and run again (nothing is paid twice): "
+            f" rm -f {path} {path}-wal {path}-shm",
         )
 
 
@@ -169,7 +185,7 @@ def _harden(connection: sqlite3.Connection) -> None:
 
 
 def _restore_hint(path: Path) -> str:
-    return f"restore a backup, or move it away and run again: mv {path} {path}.damaged  (nothing is paid twice)"
+    return f"restore a backup; or move {path}, {path}-wal and {path}-shm away and run again (nothing is paid twice)"
 
 
 @contextmanager

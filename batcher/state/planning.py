@@ -31,6 +31,20 @@ class Wanted:
     price_is_estimate: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """What the output folder knows of a task that was sent, whatever this state knows of it."""
+
+    external_task_id: str
+    attempt: int
+    posts: int
+    account: str
+    """The fingerprint of the key it was sent with; empty where that is not known."""
+
+
+NO_ERROR = {"error_class": None, "error_code": None, "error_message": None}
+
+
 class Planning(Records):
     """Adds the planning of tasks to the bookkeeping."""
 
@@ -41,20 +55,20 @@ class Planning(Records):
         scope: str,
         namespace: str,
         attempts: int,
-        used: Mapping[str, int],
+        used: Mapping[str, Used],
         now: float,
     ) -> list[Task]:
         """Insert what is new; leave what is known alone. Returns the new tasks.
 
-        `used` maps a content
-        hash to the highest attempt its receipts know: such a task was submitted by a state that is gone, so it
-        starts in `submitting`, never in `pending`.
+        `used` maps a content hash to what the output folder knows of it: such a task was submitted by a state that
+        is gone, so it starts in `submitting`, never in `pending`, and under the id it had.
         """
         added = []
         for want in wanted:
             spec = want.spec
             content = content_hash(spec, scope=scope)
-            number = used.get(content, 0) or 1
+            before = used.get(content)
+            number = before.attempt if before else 1
             row = {
                 "job": spec.job,
                 "name": spec.name,
@@ -62,10 +76,10 @@ class Planning(Records):
                 "take": spec.take,
                 "scope": scope,
                 "content_hash": content,
-                "external_task_id": external_task_id(
-                    job=spec.job, content=content, namespace=namespace, attempt=number
-                ),
-                "status": Status.SUBMITTING if content in used else Status.PENDING,
+                "external_task_id": before.external_task_id
+                if before
+                else external_task_id(job=spec.job, content=content, namespace=namespace, attempt=number),
+                "status": Status.SUBMITTING if before else Status.PENDING,
                 "prompt": str(spec.request.get("prompt", "")),
                 "request": json.dumps(dict(spec.request), ensure_ascii=False),
                 **{name: spec.request.get(name) for name in ("model_name", "mode", "duration", "aspect_ratio")},
@@ -82,8 +96,8 @@ class Planning(Records):
             task = self._insert(row)
             if task is not None:
                 added.append(task)
-                if task.status is Status.SUBMITTING:
-                    self._reserve(task, now=now, inherited=True)
+                if before:
+                    self._reserve(task, now=now, account=before.account, posts=before.posts)
         return added
 
     def _insert(self, row: dict[str, Any]) -> Task | None:
@@ -131,26 +145,41 @@ class Planning(Records):
             "UPDATE tasks SET job = ?, content_hash = ?, orphaned = 0 WHERE id = ?", (job, content, task.id)
         )
 
-    def inherit(self, task: Task, *, attempt: int, namespace: str, now: float) -> Task:
-        """A receipt says that this pending task was sent before: its state was lost or is an old backup."""
-        known_as = external_task_id(job=task.job, content=task.content_hash, namespace=namespace, attempt=attempt)
-        moved = self._move(task, Status.SUBMITTING, attempt=attempt, external_task_id=known_as)
-        self._reserve(moved, now=now, inherited=True)
+    def inherit(self, task: Task, before: Used, *, now: float) -> Task:
+        """A receipt says that this task was sent, which the state does not know: it is an old backup."""
+        moved = self._move(
+            task,
+            Status.SUBMITTING,
+            attempt=before.attempt,
+            attempts_allowed=max(task.attempts_allowed, before.attempt),
+            external_task_id=before.external_task_id,
+            generation_id=None,
+            submitted_at=None,
+            finished_at=None,
+            **NO_ERROR,
+        )
+        self._reserve(moved, now=now, account=before.account, posts=before.posts)
         return moved
 
-    def _reserve(self, task: Task, *, now: float, inherited: bool) -> None:
-        """The attempt's row: its price reserved, and the create call that may follow counted."""
+    def _reserve(self, task: Task, *, now: float, account: str, posts: int = 0) -> None:
+        """The attempt's row: its price reserved, and the create call that may follow counted.
+
+        `posts` is how many calls are known to have been made already, where the state did not count them itself.
+        """
         self._execute(
             "INSERT INTO attempts (external_task_id, task, number, status, body_hash, inherited, posts,"
-            " claimed_at, cost_usd) VALUES (?, ?, ?, 'submitting', ?, ?, 1, ?, ?) ON CONFLICT (external_task_id)"
-            " DO UPDATE SET status = 'submitting', posts = posts + 1, claimed_at = excluded.claimed_at,"
+            " key_fingerprint, claimed_at, cost_usd) VALUES (?, ?, ?, 'submitting', ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (external_task_id) DO UPDATE SET status = 'submitting', claimed_at = excluded.claimed_at,"
+            " posts = max(posts + 1, excluded.posts), key_fingerprint = excluded.key_fingerprint,"
             " cost_usd = excluded.cost_usd",
             (
                 task.external_task_id,
                 task.id,
                 task.attempt,
                 task.content_hash,
-                int(inherited),
+                int(posts > 0),
+                posts or 1,
+                account,
                 iso(now),
                 task.cost_usd or 0.0,
             ),

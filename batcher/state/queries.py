@@ -194,13 +194,13 @@ class Queries:
             )
             hint = "there are: " + ", ".join(r["name"] for r in near) if near else "batcher status  lists the jobs"
             raise UsageError(f"no task is called {name!r}", hint=hint)
-        jobs = {(r["job"], r["scope"]) for r in rows if r["orphaned"] == rows[0]["orphaned"]}
-        if len(jobs) > 1:
-            raise UsageError(
-                f"{name!r} is a task of several jobs: {', '.join(sorted(f'{j} ({s})' for j, s in jobs))}",
-                hint="name it by its external_task_id (batcher show lists it)",
-            )
-        return task_of(rows[0])
+        wanted = [r for r in rows if r["orphaned"] == rows[0]["orphaned"]]
+        paid = [r for r in wanted if r["scope"] != "simulator"]  # a rehearsal does not hide the real thing
+        newest = {(r["job"], r["scope"]): r for r in reversed(paid or wanted)}
+        if len(newest) > 1:
+            ids = ", ".join(sorted(f"{j} ({s}): {r['external_task_id']}" for (j, s), r in newest.items()))
+            raise UsageError(f"{name!r} is a task of several jobs", hint=f"name it by its id.  {ids}")
+        return task_of(next(iter(newest.values())))
 
     def task(self, task_id: int) -> Task:
         return task_of(self._rows("SELECT * FROM tasks WHERE id = ?", (task_id,))[0])
@@ -230,12 +230,13 @@ class Queries:
         }
         return [(task_of(row), assets[row["id"]]) for row in tasks if row["id"] in assets]
 
-    def control(self, scope: str) -> tuple[str, str] | None:
-        """The newest accepted submission of ours (our id, the provider's), to prove a look-up with."""
+    def control(self, scope: str, key_fingerprint: str) -> tuple[str, str] | None:
+        """The newest submission accepted under this key (our id, the provider's), to prove a look-up with."""
         rows = self._rows(
             "SELECT a.external_task_id, a.task_id FROM attempts a JOIN tasks t ON t.id = a.task"
-            " WHERE t.scope = ? AND a.task_id IS NOT NULL ORDER BY a.submitted_at DESC LIMIT 1",
-            (scope,),
+            " WHERE t.scope = ? AND a.key_fingerprint IN (?, '') AND a.task_id IS NOT NULL"
+            " ORDER BY a.submitted_at DESC LIMIT 1",
+            (scope, key_fingerprint),
         )
         return (rows[0]["external_task_id"], rows[0]["task_id"]) if rows else None
 
@@ -255,6 +256,14 @@ class Queries:
             (scope, day, day + "U"),  # "U" sorts after "T": every time of that day
         )[0]
         return Spent(usd=of_job["usd"], usd_today=of_day["usd"], tasks=of_job["n"])
+
+    def owner_of(self, generation_id: str, *, scope: str) -> str | None:
+        """The name of the task that already has this generation."""
+        rows = self._rows(
+            "SELECT t.name FROM attempts a JOIN tasks t ON t.id = a.task WHERE a.task_id = ? AND t.scope = ?",
+            (generation_id, scope),
+        )
+        return rows[0]["name"] if rows else None
 
     def spend(self, *, job: str, edition: str, scope: str) -> dict[str, float]:
         """Estimated US dollars of a job's edition by what came of them: status word to sum."""

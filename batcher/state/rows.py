@@ -58,7 +58,9 @@ class Attempt:
     inherited: bool
     """The id was in use before this row: from a receipt, or a person's resubmission."""
     submitted_at: str | None
-    asset_url: str | None
+    key_fingerprint: str
+    """The key of its last create call; empty where that is not known."""
+    asset_url: str | None = field(repr=False)
     asset_expires_at: str | None
 
 
@@ -124,6 +126,7 @@ def attempt_of(row: Mapping[str, Any]) -> Attempt:
         refusals=row["refusals"],
         inherited=bool(row["inherited"]),
         submitted_at=row["submitted_at"],
+        key_fingerprint=row["key_fingerprint"],
         asset_url=row["asset_url"],
         asset_expires_at=row["asset_expires_at"],
     )

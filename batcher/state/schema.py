@@ -55,7 +55,8 @@ TABLES = (
     f"""CREATE TABLE attempts (
         external_task_id TEXT PRIMARY KEY, task INTEGER NOT NULL REFERENCES tasks(id), number INTEGER NOT NULL,
         status TEXT NOT NULL CHECK (status IN ({STATUSES})),
-        task_id TEXT, request_id TEXT, body_hash TEXT NOT NULL, inherited INTEGER NOT NULL DEFAULT 0,
+        task_id TEXT, request_id TEXT, body_hash TEXT NOT NULL,
+        key_fingerprint TEXT NOT NULL DEFAULT '', inherited INTEGER NOT NULL DEFAULT 0,
         claimed_at TEXT NOT NULL, submitted_at TEXT, finished_at TEXT, posts INTEGER NOT NULL DEFAULT 0,
         refusals INTEGER NOT NULL DEFAULT 0, polls INTEGER NOT NULL DEFAULT 0,
         cost_usd REAL NOT NULL DEFAULT 0, units REAL, error_code TEXT, error_message TEXT,

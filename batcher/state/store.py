@@ -12,23 +12,32 @@ from typing import TYPE_CHECKING
 from batcher.errors import StateError
 from batcher.identity import external_task_id
 from batcher.state.file import open_for_writing
-from batcher.state.planning import Planning
+from batcher.state.planning import NO_ERROR, Planning
 from batcher.tasks import Status
 from batcher.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from batcher.generations import Generation
     from batcher.tasks import Asset, Task
 
 
+UNSIGNED = (
+    "asset_url = CASE WHEN instr(asset_url, '?') > 0"
+    " THEN substr(asset_url, 1, instr(asset_url, '?') - 1) ELSE asset_url END"
+)
+"""Cuts a signed URL at its query: the signature is a secret, and of no use once a task has ended."""
+
+
 class Store(Planning):
     """The state, open for writing. Close it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_locked: Callable[[], bool] = lambda: True) -> None:
+        """`is_locked` tells whether the lock is still ours and still the one that others would meet."""
         super().__init__(open_for_writing(path), path)
+        self._is_locked = is_locked
         self._inode = os.stat(path).st_ino  # noqa: PTH116 - the number is the point
 
     def check_alive(self) -> None:
@@ -37,24 +46,25 @@ class Store(Planning):
         In WAL mode every write to a deleted file "succeeds" into nothing; the run would pay without a record.
         """
         try:
-            alive = os.stat(self.path).st_ino == self._inode  # noqa: PTH116
+            alive = os.stat(self.path).st_ino == self._inode and self._is_locked()  # noqa: PTH116
         except FileNotFoundError:
             alive = False
         if not alive:
             raise StateError(
-                f"{self.path} was deleted or replaced while this run was using it",
+                f"{self.path} or its lock was deleted or replaced while this run was using it",
                 hint="nothing more was sent; put the file back, or run again (nothing is paid twice)",
             )
 
     # ---- buying ---------------------------------------------------------------------------------------------
 
-    def claim(self, task: Task, *, now: float) -> Task:
-        """Take a pending task: the intent to submit and its price, on disk before a byte leaves."""
+    def claim(self, task: Task, *, account: str = "", now: float) -> Task:
+        """Take a pending task: the intent to submit and its price, on disk before a byte leaves.
+
+        `account` is the fingerprint of the key it will be sent with.
+        """
         with self.transaction():
-            claimed = self._move(
-                task, Status.SUBMITTING, not_before=None, error_class=None, error_code=None, error_message=None
-            )
-            self._reserve(claimed, now=now, inherited=False)
+            claimed = self._move(task, Status.SUBMITTING, not_before=None, **NO_ERROR)
+            self._reserve(claimed, now=now, account=account)
         return claimed
 
     def count_post(self, task: Task) -> None:
@@ -71,9 +81,7 @@ class Store(Planning):
                 Status.SUBMITTED,
                 generation_id=generation.id,
                 submitted_at=at,
-                error_class=None,
-                error_code=None,
-                error_message=None,
+                **NO_ERROR,
             )
             self._attempt(
                 moved,
@@ -88,6 +96,7 @@ class Store(Planning):
 
     def released(self, task: Task, *, reason: str, wait_s: float, refused: bool, now: float) -> Task:
         """Nothing was created: back to pending under the same id, the price set free."""
+        _only(task, Status.SUBMITTING)
         with self.transaction():
             moved = self._move(task, Status.PENDING, not_before=iso(now + wait_s))
             self._attempt(moved, "status = 'pending', cost_usd = 0, refusals = refusals + ?", int(refused))
@@ -149,24 +158,21 @@ class Store(Planning):
     def downloaded(self, task: Task, assets: Iterable[Asset], *, now: float) -> Task:
         """The files are on disk, synced. Only now is the task done, and its URL loses its signature."""
         with self.transaction():
-            moved = self._move(
-                task, Status.DOWNLOADED, finished_at=iso(now), error_class=None, error_code=None, error_message=None
-            )
+            moved = self._move(task, Status.DOWNLOADED, finished_at=iso(now), **NO_ERROR)
             self._attempt(
                 moved,
-                "status = 'downloaded', asset_url = CASE WHEN instr(asset_url, '?') > 0"
-                " THEN substr(asset_url, 1, instr(asset_url, '?') - 1) ELSE asset_url END",
+                f"status = 'downloaded', {UNSIGNED}",
             )
             for asset in assets:
                 self._save_asset(task, asset)
             self._event(moved, "done", iso(now), {})
         return moved
 
-    def adopted(self, task: Task, assets: Iterable[Asset], *, now: float) -> Task:
+    def adopted(self, task: Task, assets: Iterable[Asset], *, generation_id: str | None, now: float) -> Task:
         """A file of ours from a lost state was found whole: done, without a word to the provider."""
         with self.transaction():
-            row = self._move(task, Status.DOWNLOADED, finished_at=iso(now))
-            self._attempt(row, "status = 'downloaded'")
+            row = self._move(task, Status.DOWNLOADED, finished_at=iso(now), generation_id=generation_id)
+            self._attempt(row, "status = 'downloaded', task_id = ?", generation_id)
             for asset in assets:
                 self._save_asset(task, asset)
             self._event(row, "adopted", iso(now), {"how": "sidecar"})
@@ -189,12 +195,26 @@ class Store(Planning):
             ),
         )
 
+    def refound(self, task: Task, assets: Iterable[Asset]) -> None:
+        """A clip that is not where it was is whole in another place of ours."""
+        with self.transaction():
+            for asset in assets:
+                self._save_asset(task, asset)
+
     def missing(self, task: Task, *, now: float) -> Task:
         """Its file is gone from the disk: fetch it again, without a new submission."""
         with self.transaction():
             moved = self._move(task, Status.SUCCEEDED)
             self._attempt(moved, "status = 'succeeded'")
             self._event(moved, "missing", iso(now), {})
+        return moved
+
+    def given_back(self, task: Task, *, reason: str, now: float) -> Task:
+        """A clip that was home, is gone from the disk, and cannot be had again: what was true of it stays true."""
+        with self.transaction():
+            moved = self._move(task, Status.DOWNLOADED, error_code="gone", error_message=reason)
+            self._attempt(moved, f"status = 'downloaded', {UNSIGNED}")
+            self._event(moved, "gone", iso(now), {"reason": reason})
         return moved
 
     def failed(self, task: Task, *, failure: tuple[str, str, str], bought: bool, now: float) -> Task:
@@ -212,7 +232,8 @@ class Store(Planning):
             )
             self._attempt(
                 moved,
-                "status = 'failed', finished_at = ?, error_code = ?, error_message = ?, cost_usd = cost_usd * ?",
+                f"status = 'failed', finished_at = ?, error_code = ?, error_message = ?, cost_usd = cost_usd * ?,"
+                f" {UNSIGNED}",
                 iso(now),
                 code,
                 message,
@@ -232,8 +253,8 @@ class Store(Planning):
 
     # ---- a person's or a policy's decision ------------------------------------------------------------------
 
-    def next_attempt(self, task: Task, *, namespace: str, allowed: int, wait_s: float, now: float) -> Task:
-        """Buy again: pending under a new id. What was never bought keeps its id instead and burns nothing."""
+    def next_attempt(self, task: Task, *, namespace: str, wait_s: float, now: float) -> Task:
+        """Buy once more: pending under a new id. What was never bought keeps its id instead and burns nothing."""
         last = self.attempt(task.external_task_id)
         number, external_id = task.attempt, task.external_task_id
         if last is None or last.generation_id or task.status is Status.UNCLEAR:
@@ -246,7 +267,7 @@ class Store(Planning):
                 task,
                 Status.PENDING,
                 attempt=number,
-                attempts_allowed=max(allowed, number),
+                attempts_allowed=max(task.attempts_allowed, number),
                 external_task_id=external_id,
                 generation_id=None,
                 submitted_at=None,
@@ -259,10 +280,9 @@ class Store(Planning):
 
     def resubmit(self, task: Task, *, now: float) -> Task:
         """A person says that an unclear submission was not taken: it waits to go again, under its own id."""
+        _only(task, Status.UNCLEAR)
         with self.transaction():
-            moved = self._move(
-                task, Status.PENDING, not_before=None, error_class=None, error_code=None, error_message=None
-            )
+            moved = self._move(task, Status.PENDING, not_before=None, **NO_ERROR)
             self._attempt(moved, "status = 'pending', cost_usd = 0")
             self._event(moved, "resubmit", iso(now), {})
         return moved
@@ -271,6 +291,12 @@ class Store(Planning):
         """A person gives a task up for good."""
         with self.transaction():
             moved = self._move(task, Status.CANCELLED, finished_at=iso(now))
-            self._attempt(moved, "status = 'cancelled'")
+            self._attempt(moved, f"status = 'cancelled', {UNSIGNED}")
             self._event(moved, "cancelled", iso(now), {})
         return moved
+
+
+def _only(task: Task, status: Status) -> None:
+    """Guard what frees a price: it may be freed from one status alone."""
+    if task.status is not status:
+        raise StateError(f"{task.name} is {task.status}, not {status}")
