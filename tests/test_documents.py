@@ -26,7 +26,7 @@ OUTPUTS = re.findall(r"<!-- output of: batcher (.+?) -->\n```\n(.*?)```", README
 
 def shape(line: str) -> str:
     """A line without what differs from run to run: times, ids, sizes."""
-    line = re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{4}", "RUN", line)
+    line = re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{8}", "RUN", line)
     line = re.sub(r"^[\d-]+T[\d:]+Z", "TIME", line)
     return re.sub(r"\d+(\.\d+)?( kB|s)\b", "N", line)
 
