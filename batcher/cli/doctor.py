@@ -34,6 +34,9 @@ WAL_RESET_FIXED = (3, 51, 3)
 LOW_SPACE = 500 * 2**20
 SOON_S = 5 * 86400.0
 
+CLOCK_S = 120.0
+"""A clock that is further off than this is worth a word."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -127,6 +130,12 @@ async def _ask(shared: Shared, environment: Environment, endpoint: Endpoint) -> 
         started = time.monotonic()
         look = await provider.find(f"doctor-{secrets.token_hex(8)}")
         took = f"{(time.monotonic() - started) * 1000:.0f} ms"
+        server_time = await provider.server_time()
+    if server_time is not None and abs(server_time - time.time()) > CLOCK_S:
+        raise BatcherError(
+            f"this machine's clock is {time.time() - server_time:+.0f} s off that of {endpoint.base_url}",
+            hint="set it: budgets by the day, editions and TLS depend on it",
+        )
     if look.sight is Sight.ABSENT:
         return f"{endpoint.base_url} answers in {took}, accepts the key, and knows what it does not have"
     if look.refusal is not None and look.refusal.kind is RefusalKind.KEY:

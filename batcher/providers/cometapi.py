@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -69,6 +70,14 @@ class CometApi:
         except (NotSentError, NoReplyError):
             return Listing(supported=None)
         return parse_list(reply, retry_after_s=_pause(reply))
+
+    async def server_time(self) -> float | None:
+        """The server's clock in Unix seconds, from a free request's Date header; None where it says none."""
+        try:
+            reply = await self._client.get(f"{TEXT2VIDEO}/clock")
+            return parsedate_to_datetime(reply.headers["date"]).timestamp()
+        except (NotSentError, NoReplyError, KeyError, ValueError):
+            return None
 
     async def aclose(self) -> None:
         """Close the connections."""
