@@ -94,7 +94,7 @@ class Batch:
             self.store, self.endpoint, folder, self.environment, job=prepared.job, now=now
         )
         adopted = await commit(prepared, self.store, folder, account, root=root, now=now)
-        prepared = replace(prepared, known=self.store.known(prepared.hashes))
+        prepared = replace(prepared, known=self.store.known(prepared.hashes or tuple(prepared.known)))
         selection = replace(prepared.selection, include=choices.include, exclude=choices.exclude)
         options = options_of(
             prepared.manifest,
@@ -108,7 +108,7 @@ class Batch:
             EventKind.RUN,
             run=run_row.id,
             manifest=str(prepared.manifest.path),
-            tasks=len(prepared.wanted),
+            tasks=len(prepared.known),
             provider=prepared.scope,
             limit=s.limit.value,
             simulated=self.endpoint.is_simulated,

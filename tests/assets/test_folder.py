@@ -445,12 +445,29 @@ async def test_a_recorded_path_out_of_the_folder_is_missing_not_followed(folder,
 
 
 @pytest.mark.anyio
-async def test_every_id_in_a_receipt_or_a_sidecar_is_known(folder, clip):
-    assert await folder.known_ids() == set()
+async def test_what_was_sent_is_known_by_its_receipt_or_its_sidecar(folder, clip):
+    """With the content it was sent for, which says more than the id. A receipt knows more than a sidecar."""
+    assert await folder.sent() == {}
     await save(folder, make_task(output="autumn/monday/fox", external_task_id="saved"), clip)
-    await folder.receipts.append("sent", "hash")
+    await save(folder, make_task(output="autumn/owl", external_task_id="both"), clip)
+    await folder.receipts.append("sent", "hash", account="key-1", now=NOW)
+    await folder.receipts.append("both", "c0ffee", account="key-1", now=NOW)
     put(folder, "package.json", b'{"name": "not ours"}')
-    assert await folder.known_ids() == {"saved", "sent"}
+    sent = await folder.sent()
+    assert {name: (r.content_hash, r.account, r.posts) for name, r in sent.items()} == {
+        "saved": ("c0ffee", "", 1),
+        "sent": ("hash", "key-1", 1),
+        "both": ("c0ffee", "key-1", 1),
+    }
+
+
+@pytest.mark.anyio
+async def test_an_adopted_clip_has_the_providers_id_from_its_sidecar(folder, clip):
+    """Else it could never be fetched again."""
+    await save(folder, make_task(), clip)
+    assert await folder.generation_of(make_task(generation_id=None)) == "845678901234567890"
+    assert await folder.generation_of(make_task(external_task_id="another's")) is None
+    assert await folder.generation_of(make_task(output="autumn/owl")) is None
 
 
 @pytest.mark.anyio

@@ -17,13 +17,22 @@ def receipts(request, tmp_path):
 
 
 @pytest.mark.anyio
-async def test_every_post_is_read_back_and_the_first_one_counts(receipts):
-    await receipts.append("a1", "hash-a", now=NOW)
+async def test_every_post_is_counted_from_the_first_one_on_with_the_key_of_the_last(receipts):
+    await receipts.append("a1", "hash-a", account="key-1", now=NOW)
     await receipts.append("b1", "hash-b", now=NOW)
-    await receipts.append("a1", "hash-a", now=NOW + 60)
-    first = Receipt(external_task_id="a1", content_hash="hash-a", at="2026-11-22T13:06:33.120Z", posts=2)
+    await receipts.append("a1", "hash-a", account="key-2", now=NOW + 60)
     assert list(receipts.read()) == ["a1", "b1"]
-    assert receipts.read()["a1"] == first
+    assert receipts.read()["a1"] == Receipt(
+        external_task_id="a1", content_hash="hash-a", at="2026-11-22T13:06:33.120Z", account="key-2", posts=2
+    )
+
+
+def test_a_receipt_that_does_not_say_its_key_is_one_all_the_same(receipts):
+    receipts.path.parent.mkdir(parents=True)
+    receipts.path.write_text(
+        '{"external_task_id": "a1", "content_hash": "hash-a", "at": "2026-11-22T13:06:33.120Z"}\n'
+    )
+    assert receipts.read()["a1"].account == ""
 
 
 def test_before_the_first_post_there_are_none(receipts):
@@ -47,46 +56,46 @@ async def test_it_is_on_disk_before_the_post(receipts, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "write", write)
-    await receipts.append("a1", "hash-a")
+    await receipts.append("a1", "hash-a", now=NOW)
     assert calls[-3:] == ["line", "file", "folder"]
-    await receipts.append("b1", "hash-b")
+    await receipts.append("b1", "hash-b", now=NOW)
     assert calls[-2:] == ["line", "file"]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("torn", [b'{"external_task_id": "b', b"\0\0\0\0\0", b"null", b'"text"', b"[" * 100_000])
 async def test_a_torn_line_costs_only_itself(receipts, torn):
-    await receipts.append("a1", "hash-a")
+    await receipts.append("a1", "hash-a", now=NOW)
     with receipts.path.open("ab") as file:
         file.write(torn)
-    await receipts.append("c1", "hash-c")
+    await receipts.append("c1", "hash-c", now=NOW)
     assert list(receipts.read()) == ["a1", "c1"]
 
 
 @pytest.mark.anyio
 async def test_no_line_is_ever_cut_short(receipts):
     """A file torn at any byte still yields every line before it, and takes the next one whole."""
-    await receipts.append("a1", "hash-a")
-    await receipts.append("b1", "hash-b")
+    await receipts.append("a1", "hash-a", now=NOW)
+    await receipts.append("b1", "hash-b", now=NOW)
     whole = receipts.path.read_bytes()
     first = whole.index(b"\n")
     for length in range(len(whole)):
         receipts.path.write_bytes(whole[:length])
-        await receipts.append("c1", "hash-c")
+        await receipts.append("c1", "hash-c", now=NOW)
         expected = ["c1"] if length < first else ["a1", "c1"] if length < len(whole) - 1 else ["a1", "b1", "c1"]
         assert list(receipts.read()) == expected
 
 
 @pytest.mark.anyio
 async def test_it_is_private_and_follows_no_link(receipts):
-    await receipts.append("a1", "hash-a")
+    await receipts.append("a1", "hash-a", now=NOW)
     assert stat.S_IMODE(receipts.path.stat().st_mode) == 0o600
     victim = receipts.path.with_name("victim")
     victim.write_bytes(b"theirs")
     receipts.path.unlink()
     receipts.path.symlink_to(victim)
     with pytest.raises(DiskError):
-        await receipts.append("b1", "hash-b")
+        await receipts.append("b1", "hash-b", now=NOW)
     assert victim.read_bytes() == b"theirs"
 
 
@@ -95,7 +104,7 @@ async def test_a_receipt_that_cannot_be_written_stops_the_run(receipts):
     receipts.path.parent.parent.mkdir()
     receipts.path.parent.write_bytes(b"")
     with pytest.raises(DiskError):
-        await receipts.append("a1", "hash-a")
+        await receipts.append("a1", "hash-a", now=NOW)
 
 
 # ---- namespaces -------------------------------------------------------------------------------------------------

@@ -72,6 +72,8 @@ def test_it_is_read_back():
     claim = sidecar.parse(render(make_task()))
     assert claim == sidecar.Claim(
         external_task_id=make_task().external_task_id,
+        content_hash="c0ffee",
+        generation_id="845678901234567890",
         size_bytes=1234,
         sha256="ab" * 32,
         width=1280,
@@ -98,6 +100,7 @@ OURS = json.loads(render(make_task()))
         json.dumps(OURS | {"schema": None}).encode(),
         json.dumps(OURS | {"external_task_id": 7}).encode(),
         json.dumps(OURS | {"external_task_id": ""}).encode(),
+        json.dumps(OURS | {"content_hash": None}).encode(),
         json.dumps(OURS | {"sha256": ["ab"]}).encode(),
         json.dumps(OURS | {"bytes": float("inf")}).encode(),
     ],
@@ -110,6 +113,13 @@ def test_odd_facts_do_not_hide_whose_clip_it_is():
     claim = sidecar.parse(json.dumps(OURS | {"width": "wide", "duration_s": None, "height": 1.5}).encode())
     assert claim
     assert (claim.width, claim.height, claim.duration_s) == (None, None, None)
+
+
+def test_a_clip_of_which_nobody_knew_the_providers_id_is_ours_all_the_same():
+    """Adopted itself, by a sidecar that had lost it."""
+    claim = sidecar.parse(render(make_task(generation_id=None)))
+    assert claim
+    assert claim.generation_id is None
 
 
 def test_metadata_is_flat_and_on_one_line():

@@ -39,7 +39,7 @@ MOVES = {
     "accepted": (Status.SUBMITTING, lambda s, t: s.accepted(t, generation(), request_id=None, how="found", now=NOW)),
     "released": (Status.SUBMITTING, lambda s, t: s.released(t, reason="busy", wait_s=1, refused=True, now=NOW)),
     "parked": (Status.SUBMITTING, lambda s, t: s.parked(t, reason="no answer", now=NOW)),
-    "adopted": (Status.SUBMITTING, lambda s, t: s.adopted(t, [], now=NOW)),
+    "adopted": (Status.SUBMITTING, lambda s, t: s.adopted(t, [], generation_id="845", now=NOW)),
     "processing": (Status.SUBMITTED, lambda s, t: s.processing(t, now=NOW)),
     "overdue": (Status.PROCESSING, lambda s, t: s.overdue(t, now=NOW)),
     "succeeded": (Status.PROCESSING, lambda s, t: s.succeeded(t, generation(), now=NOW)),
@@ -82,7 +82,7 @@ def test_a_stale_value_cannot_claim_twice(store, task):
 def test_a_walk_on_an_older_attempt_cannot_move_the_new_one(store, task):
     old = bring(store, task, Status.PROCESSING)
     failed = store.failed(old, failure=FAILURE, bought=True, now=NOW)
-    again = store.next_attempt(failed, namespace=NAMESPACE, allowed=2, wait_s=0, now=NOW)
+    again = store.next_attempt(failed, namespace=NAMESPACE, wait_s=0, now=NOW)
     new = bring(store, again, Status.PROCESSING)
     with pytest.raises(StateError, match="no longer processing"):
         store.succeeded(old, generation(), now=NOW)
@@ -189,7 +189,7 @@ def test_giving_an_unclear_task_up_does_not_give_its_price_back(store, task):
 
 def test_every_attempt_counts(store, task):
     failed = store.failed(bring(store, task, Status.PROCESSING), failure=FAILURE, bought=True, now=NOW)
-    again = store.next_attempt(failed, namespace=NAMESPACE, allowed=2, wait_s=0, now=NOW)
+    again = store.next_attempt(failed, namespace=NAMESPACE, wait_s=0, now=NOW)
     assert spent(store) == Spent(usd=0.5, usd_today=0.5, tasks=1)
     bring(store, again, Status.DOWNLOADED, now=NOW + DAY)
     assert spent(store) == Spent(usd=1.0, usd_today=0.5, tasks=2)
@@ -225,7 +225,7 @@ def test_the_days_spending_can_be_read_by_anybody(store, task):
 def test_what_was_never_bought_is_tried_again_under_its_id(store, task):
     """Refused or unanswered: the id burns with a purchase only, so a late surprise is still recognised."""
     failed = store.failed(store.claim(task, now=NOW), failure=FAILURE, bought=False, now=NOW)
-    again = store.next_attempt(failed, namespace=NAMESPACE, allowed=2, wait_s=0, now=NOW)
+    again = store.next_attempt(failed, namespace=NAMESPACE, wait_s=0, now=NOW)
     assert (again.external_task_id, again.attempt) == (task.external_task_id, 1)
     assert store.claim(again, now=NOW)
     assert (attempt_row(store, task)["posts"], spent(store).tasks) == (2, 1)
@@ -234,13 +234,13 @@ def test_what_was_never_bought_is_tried_again_under_its_id(store, task):
 def test_what_was_never_bought_keeps_its_id_though_its_job_was_renamed(store, task):
     failed = store.failed(store.claim(task, now=NOW), failure=FAILURE, bought=False, now=NOW)
     store.take_over(failed, job="winter", content="c0ffee")
-    again = store.next_attempt(store.task(task.id), namespace=NAMESPACE, allowed=2, wait_s=0, now=NOW)
+    again = store.next_attempt(store.task(task.id), namespace=NAMESPACE, wait_s=0, now=NOW)
     assert again.external_task_id == task.external_task_id
 
 
 def test_what_was_bought_is_bought_again_under_the_next_id(store, task):
     failed = store.failed(bring(store, task, Status.PROCESSING), failure=FAILURE, bought=True, now=NOW)
-    again = store.next_attempt(failed, namespace=NAMESPACE, allowed=2, wait_s=5, now=NOW)
+    again = store.next_attempt(failed, namespace=NAMESPACE, wait_s=5, now=NOW)
     assert again.external_task_id == task.external_task_id.removesuffix("-a1") + "-a2"
     assert (again.attempt, again.attempts_allowed, again.status) == (2, 2, Status.PENDING)
     assert (again.generation_id, again.submitted_at, again.finished_at) == (None, None, None)
@@ -254,7 +254,7 @@ def test_paying_again_by_name_is_a_new_id(store, task, status):
         left = store.parked(store.claim(task, now=NOW), reason="no answer", now=NOW)
     else:
         left = store.overdue(bring(store, task, status), now=NOW)
-    again = store.next_attempt(left, namespace=NAMESPACE, allowed=2, wait_s=0, now=NOW)
+    again = store.next_attempt(left, namespace=NAMESPACE, wait_s=0, now=NOW)
     assert (again.attempt, again.overdue) == (2, False)
     store.claim(again, now=NOW)
     assert spent(store) == Spent(usd=1.0, usd_today=1.0, tasks=2)
@@ -262,7 +262,7 @@ def test_paying_again_by_name_is_a_new_id(store, task, status):
 
 def test_an_old_trouble_does_not_stick_to_a_new_attempt(store, task):
     failed = store.failed(bring(store, task, Status.PROCESSING), failure=FAILURE, bought=True, now=NOW)
-    claimed = store.claim(store.next_attempt(failed, namespace=NAMESPACE, allowed=2, wait_s=0, now=NOW), now=NOW)
+    claimed = store.claim(store.next_attempt(failed, namespace=NAMESPACE, wait_s=0, now=NOW), now=NOW)
     assert (claimed.error_class, claimed.error_code, claimed.error_message) == (None, None, None)
 
 
