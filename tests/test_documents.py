@@ -44,6 +44,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "expected"), OUTPUTS, ids=[command for command, _ in OUTPUTS])
 def test_the_outputs_in_the_readme_are_real(folder, command, expected):
     """Every line shown is printed by the command shown; `...` stands for lines left out."""
@@ -76,6 +77,7 @@ def test_links_lead_somewhere():
     assert [link for link in links if not (PROJECT / link).exists()] == []
 
 
+@pytest.mark.slow
 def test_the_library_example_works(folder, capsys):
     """The README's Python, run as it stands."""
     first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-canary-51d0c7e2a94b8f36"
 
 MANIFEST = """\
