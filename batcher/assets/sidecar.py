@@ -77,7 +77,7 @@ def parse(data: bytes) -> Claim | None:
         return Claim(
             external_task_id=_text(content["external_task_id"]),
             content_hash=_text(content["content_hash"]),
-            generation_id=content.get("generation_id") or None,
+            generation_id=_text_or_none(content.get("generation_id")),
             size_bytes=int(content["bytes"]),
             sha256=_text(content["sha256"]),
             width=_whole(content.get("width")),
@@ -120,9 +120,14 @@ def _parameters(task: Task) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
+    text = _text_or_none(value)
+    if text is None:
         raise TypeError("not a text")
-    return value
+    return text
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _number(value: object) -> float | None:

@@ -110,9 +110,10 @@ def test_what_is_no_sidecar_of_ours_is_nothing(data):
 
 
 def test_odd_facts_do_not_hide_whose_clip_it_is():
-    claim = sidecar.parse(json.dumps(OURS | {"width": "wide", "duration_s": None, "height": 1.5}).encode())
+    odd = {"width": "wide", "duration_s": None, "height": 1.5, "generation_id": ["845"]}
+    claim = sidecar.parse(json.dumps(OURS | odd).encode())
     assert claim
-    assert (claim.width, claim.height, claim.duration_s) == (None, None, None)
+    assert (claim.width, claim.height, claim.duration_s, claim.generation_id) == (None, None, None, None)
 
 
 def test_a_clip_of_which_nobody_knew_the_providers_id_is_ours_all_the_same():
