@@ -92,7 +92,7 @@ def open_for_writing(path: Path) -> Database:
     """
     with storage_errors(path):
         if not path.exists():
-            _create(path)
+            _create(path.resolve())  # in a dangling link's place it would not be the one that is locked
         _refuse_empty(path)
         with _kept(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
             _harden(connection)

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batcher.state.store import Store
+from state.samples import add, want
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from batcher.tasks import Task
 
 
 @pytest.fixture
@@ -21,3 +24,9 @@ def store(path: Path) -> Iterator[Store]:
     store = Store(path)
     yield store
     store.close()
+
+
+@pytest.fixture
+def task(store: Store) -> Task:
+    [task] = add(store, want())
+    return task

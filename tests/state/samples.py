@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batcher.generations import Generation, GenerationStatus, Video
-from batcher.state.planning import Wanted
+from batcher.state.planning import Used, Wanted
 from batcher.state.queries import Selection
 from batcher.tasks import Asset, Status, TaskSpec
+from batcher.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batcher.policy.budget import Spent
     from batcher.state.store import Store
     from batcher.tasks import Task
 
@@ -29,9 +31,14 @@ def want(name: str = "fox", *, output: str | None = None, price_usd: float | Non
     return Wanted(spec=spec, output=output or f"autumn/{name}", price_usd=price_usd, price_is_estimate=True)
 
 
-def add(store: Store, *wanted: Wanted, scope: str = SCOPE, used: Mapping[str, int] | None = None) -> list[Task]:
+def add(store: Store, *wanted: Wanted, scope: str = SCOPE, used: Mapping[str, Used] | None = None) -> list[Task]:
     with store.transaction():
         return store.add(wanted, scope=scope, namespace=NAMESPACE, attempts=1, used=used or {}, now=NOW)
+
+
+def used(task_id: str = "autumn-elsewhere-a1", *, attempt: int = 1, posts: int = 1, account: str = "k1") -> Used:
+    """What an output folder may know of a task."""
+    return Used(external_task_id=task_id, attempt=attempt, posts=posts, account=account)
 
 
 def generation(**changes) -> Generation:
@@ -57,3 +64,11 @@ def bring(store: Store, task: Task, status: Status, *, now: float = NOW) -> Task
 
 def clip(task: Task) -> Asset:
     return Asset(task_id=task.id, kind="video", path=f"{task.output}.mp4", size_bytes=9, sha256="ab", duration_s=5.1)
+
+
+def spent(store: Store, *, now: float = NOW, **which) -> Spent:
+    return store.spent(**({"job": "autumn", "edition": "", "scope": SCOPE, "day": iso(now)[:10]} | which))
+
+
+def attempt_row(store: Store, task: Task) -> dict[str, Any]:
+    return store.attempts(task)[-1]

@@ -55,6 +55,35 @@ def test_what_a_killed_creation_left_behind_is_no_obstacle(path):
     assert not path.with_name("state.db.new").exists()
 
 
+def test_a_new_state_does_not_play_the_journal_of_another(path):
+    """Somebody moved `state.db` away and left its `-wal` behind: what was in it is kept, aside."""
+    with closing(Store(path)) as store:
+        add(store, want("theirs"))
+        journals = {suffix: path.with_name(f"state.db{suffix}").read_bytes() for suffix in ("-wal", "-shm")}
+    path.unlink()
+    for suffix, data in journals.items():
+        path.with_name(f"state.db{suffix}").write_bytes(data)
+    with closing(Store(path)) as store:
+        assert store.tasks(ALL) == []
+        assert [task.name for task in add(store, want("ours"))] == ["ours"]
+    with closing(Store(path)) as store:
+        assert [task.name for task in store.tasks(ALL)] == ["ours"]
+    for suffix, data in journals.items():
+        assert path.with_name(f"state.db.stray{suffix}").read_bytes() == data
+
+
+def test_a_state_behind_a_link_is_made_where_the_link_leads(path, tmp_path):
+    """In the link's place it would be another state than the one that is locked."""
+    real = tmp_path / "elsewhere" / "real.db"
+    real.parent.mkdir()
+    path.symlink_to(real)
+    with closing(Store(path)) as store:
+        add(store, want())
+    assert path.is_symlink()
+    with closing(Store(real)) as store:
+        assert len(store.tasks(ALL)) == 1
+
+
 def test_commits_are_durable_and_foreign_keys_are_held(path):
     with closing(open_for_writing(path)) as db:
         names = ("journal_mode", "synchronous", "foreign_keys", "trusted_schema", "cell_size_check", "application_id")
@@ -143,7 +172,7 @@ BROKEN = pytest.mark.parametrize(
     [
         (foreign, "SQLite file of another program", "--state PATH"),
         (truncated, r"empty \(0 bytes\)", "nothing is paid twice"),
-        (text, "damaged or no SQLite file", ".damaged"),
+        (text, "damaged or no SQLite file", "state.db-wal"),
         (damaged, "damaged", "nothing is paid twice"),
         (cut, "damaged", "nothing is paid twice"),
         (newer, r"newer batcher \(m999_colours\)", "pip install -U"),
@@ -237,6 +266,20 @@ def test_a_replaced_state_is_noticed(store, path, tmp_path):
     assert refused.value.exit_code == 78
 
 
+@pytest.mark.parametrize("harm", ["deleted", "replaced"])
+def test_a_lock_that_others_would_not_meet_is_no_lock(path, harm):
+    """A second run would lock a file of its own, and both would buy: the first one stops before its next call."""
+    lock = path.with_name("state.db.lock")
+    with hold_lock(path, started_at=AT) as is_locked, closing(Store(path, is_locked=is_locked)) as store:
+        store.check_alive()
+        lock.unlink()
+        if harm == "replaced":
+            with hold_lock(path, started_at=AT):
+                pass
+        with pytest.raises(StateError, match="its lock was deleted or replaced"):
+            store.check_alive()
+
+
 # ---- one run at a time --------------------------------------------------------------------------------------------
 
 HOLD = """
@@ -293,6 +336,20 @@ def test_a_waiting_process_gets_its_turn(holder, path):
     assert waiting.stdout.readline() == "refused\n"
     holder.communicate("")
     assert waiting.communicate()[0] == "held\n"
+
+
+def test_a_link_to_a_state_is_locked_with_it(holder, path):
+    """Two names of one file, two locks: both runs would buy."""
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    with pytest.raises(LockedError, match=f"pid {holder.pid}"), hold_lock(link, started_at=AT):
+        pass
+
+
+def test_a_linked_folder_leads_to_the_same_lock(holder, path, tmp_path):
+    (tmp_path / "here").symlink_to(path.parent, target_is_directory=True)
+    with pytest.raises(LockedError), hold_lock(tmp_path / "here" / "state.db", started_at=AT):
+        pass
 
 
 def test_a_lock_nobody_signed_is_still_a_lock(holder, path):

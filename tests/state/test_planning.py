@@ -7,7 +7,7 @@ import pytest
 from batcher.errors import StateError
 from batcher.identity import content_hash, external_task_id
 from batcher.tasks import Status
-from state.samples import ALL, AT, NAMESPACE, NOW, SCOPE, add, bring, want
+from state.samples import ALL, AT, NAMESPACE, NOW, SCOPE, add, bring, used, want
 
 
 def hash_of(wanted, *, scope=SCOPE):
@@ -93,12 +93,16 @@ def test_a_plan_is_added_whole_or_not_at_all(store):
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_what_a_receipt_names_was_submitted_whatever_the_state_knows(store, number):
-    """Its state is gone: it starts in `submitting`, with its price reserved, under the newest id that was sent."""
-    [task] = add(store, want(), used={hash_of(want()): number})
+    """Its state is gone: it starts in `submitting`, with its price reserved, under the very id that was sent.
+
+    That id may be of another namespace, or of a job that was called otherwise; its calls count as made.
+    """
+    before = used(f"summer-elsewhere-a{number}", attempt=number, posts=2, account="k2")
+    [task] = add(store, want(), used={hash_of(want()): before})
     assert (task.status, task.attempt, task.attempts_allowed) == (Status.SUBMITTING, number, number)
-    assert task.external_task_id.endswith(f"-a{number}")
+    assert task.external_task_id == before.external_task_id
     attempt = store.attempt(task.external_task_id)
-    assert (attempt.inherited, attempt.posts, attempt.number) == (True, 1, number)
+    assert (attempt.inherited, attempt.posts, attempt.number, attempt.key_fingerprint) == (True, 2, number, "k2")
     assert store.spent(job="autumn", edition="", scope=SCOPE, day=AT[:10]).usd == 0.5
 
 
@@ -166,13 +170,40 @@ def test_a_renamed_job_keeps_its_tasks_and_their_ids(store):
 def test_a_pending_task_that_a_receipt_knows_was_sent_before(store):
     """An old backup came back: the task must not be taken for new."""
     [task] = add(store, want())
-    inherited = store.inherit(task, attempt=2, namespace=NAMESPACE, now=NOW)
-    assert (inherited.status, inherited.attempt) == (Status.SUBMITTING, 2)
-    assert inherited.external_task_id == task.external_task_id.removesuffix("1") + "2"
-    assert store.attempt(inherited.external_task_id).inherited
+    inherited = store.inherit(task, used("autumn-elsewhere-a2", attempt=2, posts=3), now=NOW)
+    assert (inherited.status, inherited.attempt, inherited.attempts_allowed) == (Status.SUBMITTING, 2, 2)
+    assert inherited.external_task_id == "autumn-elsewhere-a2"
+    attempt = store.attempt(inherited.external_task_id)
+    assert (attempt.inherited, attempt.posts, attempt.key_fingerprint) == (True, 3, "k1")
 
 
-def test_only_a_pending_task_inherits(store):
+def test_a_failure_that_was_retried_since_is_in_doubt_again(store):
+    """Nothing of the old failure sticks to it, and both attempts count against the budget."""
     [task] = add(store, want())
-    with pytest.raises(StateError, match="cannot go from submitted to submitting"):
-        store.inherit(bring(store, task, Status.SUBMITTED), attempt=2, namespace=NAMESPACE, now=NOW)
+    bought = bring(store, task, Status.PROCESSING)
+    failed = store.failed(bought, failure=("provider", "500", "no"), bought=True, now=NOW)
+    again = store.inherit(failed, used("autumn-elsewhere-a2", attempt=2), now=NOW)
+    assert (again.status, again.generation_id, again.submitted_at, again.finished_at) == (
+        "submitting",
+        None,
+        None,
+        None,
+    )
+    assert (again.error_class, again.error_code, again.error_message) == (None, None, None)
+    assert store.spent(job="autumn", edition="", scope=SCOPE, day=AT[:10]).tasks == 2
+
+
+def test_the_calls_of_a_known_attempt_are_those_that_the_folder_counted(store):
+    """Never fewer than the state has counted itself, one more included: each may have been charged."""
+    [task] = add(store, want())
+    released = store.released(store.claim(task, now=NOW), reason="busy", wait_s=0, refused=True, now=NOW)
+    inherited = store.inherit(released, used(task.external_task_id, posts=5, account="k2"), now=NOW)
+    attempt = store.attempt(inherited.external_task_id)
+    assert (attempt.posts, attempt.key_fingerprint) == (5, "k2")
+
+
+@pytest.mark.parametrize("status", [Status.SUBMITTING, Status.SUBMITTED, Status.PROCESSING, Status.DOWNLOADED])
+def test_what_the_state_knows_better_inherits_nothing(store, status):
+    [task] = add(store, want())
+    with pytest.raises(StateError, match=f"cannot go from {status} to submitting"):
+        store.inherit(bring(store, task, status), used(attempt=2), now=NOW)

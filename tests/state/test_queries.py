@@ -146,10 +146,36 @@ def test_a_name_that_several_jobs_have_is_refused(store, edition):
     """Whatever their editions: `resolve --drop` must not hit another job's clip."""
     [mine] = add(store, want())
     [other] = add(store, want(job="spring", edition=edition, output="spring/fox"))
-    with pytest.raises(UsageError, match=r"several jobs: autumn \(cometapi\), spring \(cometapi\)"):
+    with pytest.raises(UsageError, match="'fox' is a task of several jobs") as refused:
         store.find_task("fox")
+    for task in (mine, other):
+        assert f"{task.job} (cometapi): {task.external_task_id}" in refused.value.hint
     assert store.find_task("fox", job="autumn") == mine
     assert store.find_task(other.external_task_id) == other
+
+
+def test_a_rehearsal_does_not_hide_the_real_thing(store):
+    """Rehearsed after or before: the clip that money was paid for is meant."""
+    add(store, want("owl"), scope="simulator")
+    [fox, owl] = add(store, want("fox"), want("owl"))
+    [rehearsed] = add(store, want("fox"), scope="simulator")
+    assert (store.find_task("fox"), store.find_task("owl")) == (fox, owl)
+    assert store.find_task(rehearsed.external_task_id) == rehearsed
+
+
+def test_what_was_only_rehearsed_is_found_too(store):
+    [rehearsed] = add(store, want(), scope="simulator")
+    assert store.find_task("fox") == rehearsed
+
+
+def test_two_paid_accounts_are_told_apart_by_the_id(store):
+    """Two gateways are two purchases."""
+    [here] = add(store, want())
+    [there] = add(store, want(), scope="cometapi@https://gateway.example")
+    with pytest.raises(UsageError, match="several jobs") as refused:
+        store.find_task("fox")
+    assert here.external_task_id in refused.value.hint
+    assert store.find_task(there.external_task_id) == there
 
 
 def test_a_task_that_the_manifest_names_goes_before_an_orphan(store, editions):
@@ -185,13 +211,27 @@ def test_an_edition_is_unfinished_until_its_clips_are_home(store, status, left):
     assert store.editions(job="autumn", scope=SCOPE) == [(EDITION, left)]
 
 
-def test_the_control_is_the_newest_accepted_submission(store, zoo):
-    assert store.control("simulator") is None
+def test_the_control_is_the_newest_submission_accepted_under_this_key(store, zoo):
+    """What another key bought, this one may not see: it would prove the look-up broken."""
+    assert store.control("simulator", "k1") is None
     [later] = add(store, want("later"))
-    later = store.claim(later, now=NOW + 5)
-    assert store.control(SCOPE)[1] in {"900", "845"}
+    later = store.claim(later, account="k1", now=NOW + 5)
+    assert store.control(SCOPE, "k1")[1] in {"900", "845"}
     store.accepted(later, generation(id="901"), request_id=None, how="create", now=NOW + 5)
-    assert store.control(SCOPE) == (later.external_task_id, "901")
+    assert store.control(SCOPE, "k1") == (later.external_task_id, "901")
+    assert store.control(SCOPE, "k2")[1] in {"900", "845"}, "of which nobody knows the key"
+    store._execute("UPDATE attempts SET key_fingerprint = 'k1'")
+    assert store.control(SCOPE, "k2") is None
+
+
+def test_a_generation_has_one_owner(store, zoo):
+    """A person who adopts by hand is told when the id is another task's, whichever attempt of it."""
+    assert store.owner_of("900", scope=SCOPE) == "fox-16x9"
+    assert store.owner_of("900", scope="simulator") is None
+    assert store.owner_of("901", scope=SCOPE) is None
+    failed = store.failed(store.task(zoo["fox-9x16"].id), failure=("provider", "500", "no"), bought=True, now=NOW)
+    store.next_attempt(failed, namespace="north", wait_s=0, now=NOW)
+    assert store.owner_of("845", scope=SCOPE) == "fox-9x16"
 
 
 ACCOUNT = Account(scope=SCOPE, key_fingerprint="k1", base_url="https://a", namespace="north")

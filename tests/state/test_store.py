@@ -7,29 +7,13 @@ from contextlib import closing
 import pytest
 
 from batcher.errors import StateError
-from batcher.generations import Video
-from batcher.identity import content_hash
 from batcher.policy.budget import Spent
 from batcher.state.store import Store
 from batcher.tasks import NEXT, Status
-from batcher.times import iso, unix
-from state.samples import AT, DAY, NAMESPACE, NOW, SCOPE, URL, add, bring, clip, generation, want
+from batcher.times import iso
+from state.samples import AT, DAY, NAMESPACE, NOW, SCOPE, add, attempt_row, bring, clip, generation, spent, want
 
 FAILURE = ("provider", "500", "internal error")
-
-
-@pytest.fixture
-def task(store):
-    [task] = add(store, want())
-    return task
-
-
-def spent(store, *, now: float = NOW, **which) -> Spent:
-    return store.spent(**({"job": "autumn", "edition": "", "scope": SCOPE, "day": iso(now)[:10]} | which))
-
-
-def attempt_row(store, task):
-    return store.attempts(task)[-1]
 
 
 # ---- guarded ------------------------------------------------------------------------------------------------------
@@ -94,7 +78,7 @@ def test_a_walk_on_an_older_attempt_cannot_move_the_new_one(store, task):
     [
         (Status.PENDING, "accepted"),
         (Status.PENDING, "downloaded"),
-        (Status.SUCCEEDED, "released"),
+        (Status.SUCCEEDED, "missing"),
         (Status.DOWNLOADED, "claim"),
         (Status.SUBMITTED, "dropped"),
     ],
@@ -102,6 +86,26 @@ def test_a_walk_on_an_older_attempt_cannot_move_the_new_one(store, task):
 def test_what_may_not_follow_is_refused(store, task, status, move):
     with pytest.raises(StateError, match="cannot go from"):
         MOVES[move][1](store, bring(store, task, status))
+
+
+@pytest.mark.parametrize(
+    ("status", "free"),
+    [
+        (Status.SUBMITTED, lambda s, t: s.released(t, reason="busy", wait_s=1, refused=True, now=NOW)),
+        (Status.PROCESSING, lambda s, t: s.released(t, reason="busy", wait_s=1, refused=True, now=NOW)),
+        (Status.SUBMITTED, lambda s, t: s.resubmit(t, now=NOW)),
+        (Status.PROCESSING, lambda s, t: s.resubmit(t, now=NOW)),
+        (Status.FAILED, lambda s, t: s.resubmit(t, now=NOW)),
+    ],
+)
+def test_a_price_is_set_free_from_one_status_alone(store, task, status, free):
+    """These tasks may wait again, but only to be paid for again: what the last attempt cost stays."""
+    bought = bring(store, task, Status.PROCESSING if status is Status.FAILED else status)
+    if status is Status.FAILED:
+        bought = store.failed(bought, failure=FAILURE, bought=True, now=NOW)
+    with pytest.raises(StateError, match=f"fox is {status}, not"):
+        free(store, bought)
+    assert (store.task(task.id), spent(store).usd) == (bought, 0.5)
 
 
 def test_a_failure_half_way_leaves_nothing_behind(store, task):
@@ -119,12 +123,13 @@ def test_a_failure_half_way_leaves_nothing_behind(store, task):
 
 def test_a_claim_puts_intent_price_and_call_on_disk(store, task, path):
     """All before a byte leaves: another process sees it when the call returns."""
-    claimed = store.claim(task, now=NOW)
+    claimed = store.claim(task, account="k1", now=NOW)
     with closing(Store(path)) as other:
         assert other.task(task.id) == claimed
         row = attempt_row(other, task)
         assert (row["external_task_id"], row["posts"], row["cost_usd"]) == (task.external_task_id, 1, 0.5)
         assert (row["status"], row["claimed_at"], row["inherited"]) == ("submitting", AT, 0)
+        assert row["key_fingerprint"] == "k1"
     assert claimed.status is Status.SUBMITTING
     assert spent(store) == Spent(usd=0.5, usd_today=0.5, tasks=1)
 
@@ -141,8 +146,9 @@ def test_a_released_task_costs_nothing_keeps_its_id_and_waits(store, task):
     assert (released.status, released.external_task_id) == (Status.PENDING, task.external_task_id)
     assert released.not_before == iso(NOW + 30)
     assert (attempt_row(store, task)["refusals"], spent(store)) == (1, Spent())
-    again = store.claim(released, now=NOW + 31)
+    again = store.claim(released, account="k2", now=NOW + 31)
     assert (again.not_before, attempt_row(store, task)["posts"]) == (None, 2)
+    assert store.attempt(task.external_task_id).key_fingerprint == "k2"
     assert spent(store) == Spent(usd=0.5, usd_today=0.5, tasks=1)
 
 
@@ -247,6 +253,24 @@ def test_what_was_bought_is_bought_again_under_the_next_id(store, task):
     assert again.not_before == iso(NOW + 5)
 
 
+@pytest.mark.parametrize("bought", [True, False])
+def test_one_retry_is_one_attempt(store, bought):
+    """A person who asks for one more gets one: its failure is not followed by others of itself."""
+    with store.transaction():
+        [task] = store.add([want()], scope=SCOPE, namespace=NAMESPACE, attempts=1, used={}, now=NOW)
+    task = bring(store, task, Status.PROCESSING if bought else Status.SUBMITTING)
+    failed = store.failed(task, failure=FAILURE, bought=bought, now=NOW)
+    again = store.next_attempt(failed, namespace=NAMESPACE, wait_s=0, now=NOW)
+    assert again.attempts_allowed == again.attempt == 1 + bought
+
+
+def test_a_retry_takes_no_attempt_away(store):
+    with store.transaction():
+        [task] = store.add([want()], scope=SCOPE, namespace=NAMESPACE, attempts=3, used={}, now=NOW)
+    failed = store.failed(bring(store, task, Status.PROCESSING), failure=FAILURE, bought=True, now=NOW)
+    assert store.next_attempt(failed, namespace=NAMESPACE, wait_s=0, now=NOW).attempts_allowed == 3
+
+
 @pytest.mark.parametrize("status", [Status.UNCLEAR, Status.PROCESSING])
 def test_paying_again_by_name_is_a_new_id(store, task, status):
     """The old one may still bring a clip; its price stays."""
@@ -264,87 +288,3 @@ def test_an_old_trouble_does_not_stick_to_a_new_attempt(store, task):
     failed = store.failed(bring(store, task, Status.PROCESSING), failure=FAILURE, bought=True, now=NOW)
     claimed = store.claim(store.next_attempt(failed, namespace=NAMESPACE, wait_s=0, now=NOW), now=NOW)
     assert (claimed.error_class, claimed.error_code, claimed.error_message) == (None, None, None)
-
-
-# ---- what becomes of it -------------------------------------------------------------------------------------------
-
-
-def test_a_signed_url_is_kept_until_the_clip_is_home_and_no_longer(store, task):
-    video = Video(url=URL, expires_at=NOW + 30 * DAY)
-    done = store.succeeded(bring(store, task, Status.SUBMITTED), generation(videos=(video,), units=2.0), now=NOW)
-    assert (attempt_row(store, task)["asset_url"], attempt_row(store, task)["units"]) == (URL, 2.0)
-    assert store.expiring(job="autumn", scope=SCOPE) == [("fox", iso(NOW + 30 * DAY))]
-    store.downloaded(done, [clip(done)], now=NOW)
-    assert attempt_row(store, task)["asset_url"] == "https://cdn.example/clips/fox.mp4"
-    assert store.expiring(job="autumn", scope=SCOPE) == []
-    assert not [row for row in store._rows("SELECT * FROM attempts, events, tasks") if "secret" in str(row)]
-
-
-def test_a_url_without_a_query_is_kept_as_it_is(store, task):
-    done = store.succeeded(
-        bring(store, task, Status.SUBMITTED), generation(videos=(Video(url="https://a/b"),)), now=NOW
-    )
-    store.downloaded(done, [], now=NOW)
-    assert attempt_row(store, task)["asset_url"] == "https://a/b"
-
-
-def test_a_generation_without_a_file_still_frees_its_slot(store, task):
-    done = store.succeeded(bring(store, task, Status.SUBMITTED), generation(), now=NOW)
-    assert (done.status, attempt_row(store, task)["asset_url"]) == (Status.SUCCEEDED, None)
-    assert store.in_flight(SCOPE, overdue_before=0) == 0
-
-
-def test_a_clip_that_vanished_comes_back_without_a_new_purchase(store, task):
-    home = bring(store, task, Status.DOWNLOADED)
-    gone = store.missing(home, now=NOW)
-    assert gone.status is Status.SUCCEEDED
-    back = store.downloaded(gone, [clip(gone)], now=NOW)
-    assert [(asset.kind, asset.path) for asset in store.assets(back)] == [("video", "autumn/fox.mp4")]
-    assert spent(store).tasks == 1
-
-
-def test_an_adopted_clip_is_home_and_paid_for(store):
-    [task] = add(store, want(), used={content_hash(want().spec, scope=SCOPE): 1})
-    adopted = store.adopted(task, [clip(task)], now=NOW)
-    assert (adopted.status, len(store.assets(adopted)), spent(store).usd) == (Status.DOWNLOADED, 1, 0.5)
-
-
-def test_overdue_is_a_flag_and_ends_with_the_generation(store, task):
-    late = store.overdue(bring(store, task, Status.PROCESSING), now=NOW)
-    assert (late.status, late.overdue) == (Status.PROCESSING, True)
-    assert not store.succeeded(late, generation(), now=NOW).overdue
-
-
-def test_an_overdue_task_holds_its_slot_for_a_while(store, task):
-    """For twice the time-out; then it no longer keeps others waiting."""
-    store.overdue(bring(store, task, Status.PROCESSING), now=NOW)
-    assert store.in_flight(SCOPE, overdue_before=NOW - 1) == 1
-    assert store.in_flight(SCOPE, overdue_before=NOW + 1) == 0
-
-
-def test_a_submission_holds_its_slot_before_any_answer(store, task):
-    store.claim(task, now=NOW)
-    assert store.in_flight(SCOPE, overdue_before=NOW + 1) == 1
-
-
-def test_each_step_is_told_in_order(store, task):
-    store.run_id = "run-1"
-    bring(store, task, Status.DOWNLOADED)
-    assert [(row["what"], row["run"]) for row in store.events(task)] == [
-        ("submitted", "run-1"),
-        ("succeeded", "run-1"),
-        ("done", "run-1"),
-    ]
-
-
-def test_looks_are_counted(store, task):
-    store.claim(task, now=NOW)
-    store.polled({task.external_task_id: 3, "nobody": 9})
-    store.polled({task.external_task_id: 2})
-    assert attempt_row(store, task)["polls"] == 5
-
-
-def test_times_are_sortable_text_and_come_back():
-    assert iso(NOW) == AT
-    assert unix(AT) == pytest.approx(NOW)
-    assert iso(0) < iso(0.5) < iso(NOW)
