@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from batcher.choices import Choices
 from batcher.compose import (
     LOCAL_PACE,
     SIMULATOR_QUIET_WINDOW_S,
-    Choices,
     budget_of,
     options_of,
     options_without_manifest,

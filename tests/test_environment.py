@@ -81,6 +81,11 @@ def test_an_endpoint_does_not_show_its_key():
     assert made.fingerprint != endpoint({"COMETAPI_KEY": KEY + "x"}).fingerprint
 
 
+def test_an_environment_does_not_show_its_keys():
+    """It is in the locals of every frame that a traceback may print."""
+    assert KEY not in repr(Environment(process={"COMETAPI_KEY": KEY}, file={"COMETAPI_KEY": KEY}))
+
+
 def test_another_base_url_is_another_world():
     assert endpoint({"COMETAPI_KEY": KEY, "COMETAPI_BASE_URL": f"{GATEWAY}/v1/"}).scope == f"cometapi@{GATEWAY}"
 
@@ -152,6 +157,28 @@ def test_a_strangers_env_file_cannot_send_your_key_to_a_server_of_theirs(process
     assert endpoint(yours, {**theirs, "COMETAPI_KEY": "sk-bait"}).base_url == HOME
 
 
+def test_a_base_url_that_is_not_used_is_told():
+    """Whoever wrote it into `.env` may have meant it, and would wonder where the money went."""
+    made = endpoint({"COMETAPI_KEY": KEY}, {"COMETAPI_BASE_URL": GATEWAY})
+    [note] = made.notes
+    assert "COMETAPI_BASE_URL in .env is not used" in note
+    assert HOME in note
+
+
+@pytest.mark.parametrize(
+    ("process", "file"),
+    [
+        pytest.param({"COMETAPI_KEY": KEY}, {}, id="there is none"),
+        pytest.param({}, {"COMETAPI_KEY": KEY, "COMETAPI_BASE_URL": GATEWAY}, id="it is used"),
+        pytest.param(
+            {"COMETAPI_KEY": KEY, "COMETAPI_BASE_URL": HOME}, {"COMETAPI_BASE_URL": GATEWAY}, id="another was typed"
+        ),
+    ],
+)
+def test_otherwise_there_is_nothing_to_tell(process, file):
+    assert endpoint(process, file).notes == ()
+
+
 def test_nor_by_pointing_at_the_file_that_holds_it(key_file):
     """The key must stand in the file itself: a path is no proof that its author knows the key."""
     file = {"COMETAPI_KEY_FILE": key_file, "COMETAPI_BASE_URL": "https://thief.example"}
@@ -207,6 +234,7 @@ def test_no_namespace_is_fine():
 def test_hosts_of_clips_are_a_list():
     environment = Environment(process={"BATCHER_ASSET_HOSTS": " CDN.example.com, clips.example.org ,"})
     assert environment.asset_hosts() == ("cdn.example.com", "clips.example.org")
+    assert Environment(process={}, file={"BATCHER_ASSET_HOSTS": "a.example"}).asset_hosts() == ("a.example",)
     assert Environment(process={}).asset_hosts() == ()
 
 

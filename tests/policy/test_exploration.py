@@ -80,6 +80,8 @@ class World:
     control: Control = Control.HERE
     is_bounded: bool = True
     """No call lives longer than the quiet window. False breaks an assumption of the protocol."""
+    is_anothers: bool = False
+    """The doubtful call was made with another key: ours is shown nothing of it."""
 
     @property
     def keeps_assumptions(self) -> bool:
@@ -145,6 +147,11 @@ class Model:
     def starts(self) -> Iterator[State]:
         """A new task; one that a dead run left before its call; and one whose state and receipts are lost."""
         fresh = self.fresh()
+        if self.world.is_anothers:
+            foreign = replace(fresh, posts=1, doubt=True, history=True, foreign=True)
+            yield State(e=foreign)
+            yield State(e=foreign, charges=1)
+            return
         yield State(e=fresh)
         yield State(e=replace(fresh, posts=1, doubt=True, history=True))
         if self.world.used is not Used.CHARGED:
@@ -169,7 +176,8 @@ class Model:
 
     def _remembered(self, e: Evidence, *, posts: int) -> Evidence:
         """What the state file keeps of the evidence."""
-        return self.fresh(posts=posts, refuses_ids=e.refuses_ids, proved=e.finds_ids or None)
+        known = self.fresh(posts=posts, refuses_ids=e.refuses_ids, proved=e.finds_ids or None)
+        return replace(known, foreign=e.foreign)
 
     def _check(self, s: State, action: Action) -> None:
         self.most_charges = max(self.most_charges, s.charges)
@@ -242,7 +250,7 @@ class Model:
                 yield self._saw(s, _found(None))
             case Finds.NEVER:
                 yield self._saw(s, Look(sight=Sight.ABSENT))
-            case finds if s.charges:
+            case finds if s.charges and not self.world.is_anothers:
                 yield self._saw(s, _found(None if finds is Finds.NAMELESS else ID))
                 if not s.is_visible:
                     yield self._saw(s, Look(sight=Sight.ABSENT))
@@ -259,6 +267,9 @@ class Model:
 
     def _prove(self, s: State) -> Iterator[State]:
         yield replace(s, e=after_proof(s.e, finds_ids=self.world.finds.passes_controls))
+        if s.luck:  # nobody answered: it may be tried again
+            untried = replace(after_proof(s.e, finds_ids=None), can_prove=True)
+            yield replace(s, luck=s.luck - 1, e=untried)
 
 
 def _found(external_task_id: str | None) -> Look:
@@ -283,6 +294,14 @@ def test_no_world_within_the_assumptions_is_paid_twice_or_lied_about(world):
     assert model.states > 50
     if world.finds.passes_controls and world.control in (Control.HERE, Control.PASSED):
         assert Action.PARK not in model.ends, "a gateway that can find never needs a person"
+
+
+@pytest.mark.parametrize("world", [replace(world, is_anothers=True) for world in WORLDS], ids=str)
+def test_what_another_key_may_have_bought_is_neither_bought_again_nor_given_up(world):
+    """The worst world: the doubtful call was charged, used ids are charged again, and every proof passes."""
+    model = Model(world).explore()
+    assert model.most_charges == 1
+    assert model.ends <= {Action.PARK, Action.ACCEPT}
 
 
 def test_where_an_assumption_is_broken_a_second_charge_is_seen():
@@ -310,6 +329,12 @@ def lost_means_unsent(e: Evidence) -> Action:
 
 def without_look(e: Evidence) -> Action:
     return Action.BELIEVE if e.fate is Fate.CHECK else decide(e)
+
+
+def test_a_protocol_that_takes_another_keys_doubt_for_its_own_is_caught():
+    world = World(finds=Finds.AT_ONCE, used=Used.CHARGED, is_anothers=True)
+    with pytest.raises(AssertionError, match="paid twice"):
+        Model(world, decide=lambda e: decide(replace(e, foreign=False))).explore()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -75,7 +76,7 @@ def told(e: Evidence, action: Action, answer: str) -> Evidence:
         case Action.LOOK:
             return after_look(e, LOOKS[answer], external_task_id=ID)
         case Action.PROVE:
-            return after_proof(e, finds_ids=answer == "works")
+            return after_proof(e, finds_ids={"works": True, "fails": False, "silent": None}[answer])
         case Action.HOLD:
             return replace(e, may_learn=False, can_prove=answer == "control")
         case Action.REST:
@@ -143,6 +144,14 @@ AGAIN = ONE * MAX_ROUNDS
             "post:lost rest look:absent prove:works post:taken accept", {"can_prove": True}, id="proved in time"
         ),
         pytest.param("post:lost rest look:absent prove:fails park", {"can_prove": True}, id="it cannot find: parked"),
+        pytest.param(
+            "post:lost rest look:absent prove:silent park", {"can_prove": True}, id="a proof without an answer: none"
+        ),
+        pytest.param(
+            "post:lost rest look:absent prove:silent post:taken accept",
+            {"can_prove": True, "refuses_ids": True},
+            id="... and it says nothing against what else is known",
+        ),
         pytest.param(ONE + "park", {}, id="absent, but nothing to prove the look with: parked"),
         pytest.param(ONE + "park", {"finds_ids": False}, id="absent means nothing there: parked"),
         pytest.param(
@@ -205,6 +214,46 @@ def test_an_ambiguous_call_rests_and_is_looked_up_before_anything_else(story, kn
 )
 def test_what_a_dead_run_left_behind_is_resolved_like_any_doubt(story, known):
     follow(replace(INHERITED, **known), story)
+
+
+def test_a_proof_without_an_answer_can_be_tried_again():
+    """It is not a proof that the gateway cannot find: in bad weather that would park every doubt."""
+    e = follow(replace(FRESH, can_prove=True), "post:lost rest look:absent prove:silent")
+    assert e.finds_ids is None
+    follow(replace(e, can_prove=True), "prove:works post:taken accept")
+
+
+# ---- a doubt about another key's call -----------------------------------------------------------------------------
+
+FOREIGN = replace(INHERITED, foreign=True)
+
+
+@pytest.mark.parametrize(
+    ("story", "known"),
+    [
+        pytest.param("rest look:ours accept", {}, id="one account with two keys: it is found, and ours"),
+        pytest.param("rest look:nameless park", {}, id="found without our id: not"),
+        pytest.param("rest look:absent park", CONTROLLED, id="a proved look-up sees what this key may see"),
+        pytest.param("rest look:absent park", {"can_prove": True}, id="so proving it is of no use"),
+        pytest.param("rest look:absent park", {"may_learn": True}, id="nor waiting for a control"),
+        pytest.param("rest look:absent park", {"refuses_ids": True}, id="an id is refused within one account"),
+        pytest.param("rest look:trouble look:ours accept", {}, id="asked again while nobody answers"),
+        pytest.param("rest" + " look:deaf" * MAX_DEAF_LOOKS + " park", CONTROLLED, id="and not for ever"),
+    ],
+)
+def test_what_another_key_may_have_bought_is_left_to_a_person_unless_it_is_found(story, known):
+    follow(replace(FOREIGN, **known), story)
+
+
+def test_no_evidence_of_this_key_sends_another_keys_doubt_again_or_believes_it_unbought():
+    flags = ("finds_ids", "refuses_ids", "can_prove", "may_learn", "rested", "sight_rested", "history")
+    for values in product((True, False), repeat=len(flags)):
+        for sight in (None, Sight.ABSENT, Sight.SILENT):
+            e = replace(FOREIGN, sight=sight, **dict(zip(flags, values, strict=True)))
+            assert decide(e) in (Action.REST, Action.LOOK, Action.PARK), e
+
+
+# ---- the quiet window of a doubt ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("known", [{}, CONTROLLED, {"refuses_ids": True}, {"can_prove": True}])

@@ -161,6 +161,21 @@ class TestVerdicts:
         assert (posted.fate, look.sight) == (Fate.AMBIGUOUS, Sight.SILENT)
         assert len(server.requests) == 2
 
+    @pytest.mark.parametrize(
+        ("echo", "fate"),
+        [(OUR_ID, Fate.ACCEPTED), (None, Fate.ACCEPTED), ("spring-0123456789abcdef01234567-a1", Fate.AMBIGUOUS)],
+        ids=["ours", "none", "another's"],
+    )
+    async def test_an_acceptance_of_another_task_is_no_acceptance_of_ours(self, echo, fate):
+        """Answers that a gateway mixed up: one task would get the other's clip, and the other none."""
+        data = CREATED["data"] | ({"task_info": {"external_task_id": echo}} if echo else {})
+        async with serve(reply=json_answer(CREATED | {"data": data, "request_id": "r-1"})) as server:
+            provider = make_provider(server)
+            posted = await provider.create(REQUEST, external_task_id=OUR_ID)
+            await provider.aclose()
+        assert (posted.fate, posted.request_id) == (fate, "r-1")
+        assert (posted.generation is None) is (fate is Fate.AMBIGUOUS)
+
     async def test_a_refusal_carries_how_long_to_wait(self):
         full = json_answer({"code": 1303, "message": "m"}, status="429 Too Many", headers="Retry-After: 9\r\n")
         async with serve(reply=full) as server:
