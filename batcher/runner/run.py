@@ -109,7 +109,7 @@ class _Loop:
     def _room(self) -> int:
         """How many more may be claimed now."""
         s = self.s
-        if not s.may_claim:
+        if not s.may_claim or s.is_in_the_dark:
             return 0
         held = s.store.in_flight(s.account.scope, overdue_before=s.overdue_cutoff) - len(s.holding)
         room = s.limit.value - held

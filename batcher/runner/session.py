@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from batcher.tasks import Task
 
 
+MAX_DOUBTS = 3
+"""So many submissions in doubt, with none accepted, end the run: each may have been charged."""
+
+
 class Clock(Protocol):
     """Time from outside, so that a whole run can happen in virtual time."""
 
@@ -173,10 +177,15 @@ class Session:
     @property
     def may_learn(self) -> bool:
         """Whether some other task may yet be accepted in this run, and so serve as a control."""
-        if self.stop is not None or not self.options.buys:
+        if self.stop is not None or not self.options.buys or self.is_in_the_dark:
             return False
         others = any(task_id not in self.holding for task_id in self.walking)
         return others or (self.may_claim and self.store.waiting(self.selection)[0] > 0)
+
+    @property
+    def is_in_the_dark(self) -> bool:
+        """Whether so many submissions are in doubt, and none accepted, that no more may be sent."""
+        return len(self.holding) + self.tally["unclear"] >= MAX_DOUBTS and not self.tally["submitted"]
 
     async def sleep(self, seconds: float) -> bool:
         """Wait, unless the run leaves first. True when the time has passed."""

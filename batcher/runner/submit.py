@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 RECORD_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between tries to write an acceptance down."""
 
-MAX_UNCLEAR = 3
-"""So many submissions that end unclear, with none accepted, end the run: each may have been charged."""
-
 HOLD_S = 60.0
 """A task that waits for a control looks around at least this often."""
 
@@ -282,7 +279,7 @@ class _Submission:
         self.task = s.store.parked(self.task, reason=reason, now=s.clock.now())
         s.tally["unclear"] += 1
         s.tell(EventKind.UNCLEAR, self.task, reason=reason)
-        if s.tally["unclear"] >= MAX_UNCLEAR and not s.tally["submitted"]:
+        if s.is_in_the_dark and not s.holding:
             s.halt(
                 Stop(
                     outcome="failed",

@@ -13,6 +13,7 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,18 @@ class Network(httpx.AsyncBaseTransport):
         return response
 
 
+class Meddler:
+    """Stands between the runner and the provider: some methods are ours, the rest is the provider's own."""
+
+    def __init__(self, api: CometApi, methods: dict[str, Callable[..., Any]]) -> None:
+        self._api = api
+        for name, method in methods.items():
+            setattr(self, name, partial(method, api))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._api, name)
+
+
 @dataclass
 class Ran:
     """How one run ended."""
@@ -151,6 +164,7 @@ class Lab:
         self.folder = home / "life-0"
         self.folder.mkdir()
         self.deaths = 0
+        self.backups = 0
         self.clock = VirtualClock()
         self.world = World(Settings(**{"clips": "sample", "time_scale": 1.0, "limit": 100, **settings}))
         self.app = create_app(self.world, clock=self.clock.now)
@@ -197,6 +211,31 @@ class Lab:
         path.write_text(yaml.safe_dump(document, sort_keys=False))
         return path
 
+    def meddle(self, **methods: Callable[..., Any]) -> None:
+        """Answer these calls in the provider's place; each method is given the provider first."""
+        self.provider = lambda api: Meddler(api, methods)
+
+    def die_at(self, number: int, where: str) -> None:
+        """The process dies at this create call (from 1), `out` or `back` as in `Network.at_post`."""
+        self.network.at_post = lambda *moment: self.kill() if moment == (number, where) else None
+
+    def forget_state(self) -> None:
+        for file in self.folder.glob("state.db*"):
+            file.unlink()
+
+    def back_up(self) -> Path:
+        """A copy of the state as it is now, as a person would make it."""
+        self.backups += 1
+        backup = self.home / f"backup-{self.backups}"
+        backup.mkdir()
+        for file in self.folder.glob("state.db*"):
+            shutil.copy(file, backup)
+        return backup
+
+    def restore(self, backup: Path) -> None:
+        self.forget_state()
+        shutil.copytree(backup, self.folder, dirs_exist_ok=True)
+
     def open(self) -> AbstractAsyncContextManager[Batch]:
         client = ApiClient(base_url=self.endpoint.base_url or "", key=self.endpoint.key, transport=self.network)
         return open_batch(
@@ -223,7 +262,7 @@ class Lab:
             now = datetime.fromtimestamp(self.clock.now(), UTC)
             loaded = load(manifest)
             prepared = prepare(loaded, endpoint=self.endpoint, state=batch.store, now=now, edition=edition)
-            return await batch.run(prepared, Choices(out=self.out, **choices), emit)
+            return await batch.run(prepared, Choices(**{"out": self.out, **choices}), emit)
 
         return await self._process(work, watch)
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
+from dataclasses import replace
 
 import pytest
 
+from batcher.errors import LockedError
 from batcher.events import EventKind
+from batcher.state.file import hold_lock
 
 pytestmark = pytest.mark.anyio
-
-
-def forget_state(lab):
-    for file in lab.folder.glob("state.db*"):
-        file.unlink()
 
 
 async def test_deleted_after_the_end(make_lab):
@@ -21,7 +21,7 @@ async def test_deleted_after_the_end(make_lab):
     lab = make_lab()
     manifest = lab.manifest(4)
     await lab.run(manifest)
-    forget_state(lab)
+    lab.forget_state()
     before = lab.ledger.totals
     ran = await lab.run(manifest)
     assert ran.exit_code == 0
@@ -37,7 +37,7 @@ async def test_everything_deleted(make_lab, used_ids):
     lab = make_lab(used_ids=used_ids)
     manifest = lab.manifest(4)
     await lab.run(manifest)
-    forget_state(lab)
+    lab.forget_state()
     shutil.rmtree(lab.out)
     ran = await lab.run(manifest)
     assert ran.exit_code == 0
@@ -52,7 +52,7 @@ async def test_deleted_in_the_middle(make_lab, moment, used_ids):
     manifest = lab.manifest(4)
     left = iter(range(moment))
     await lab.run(manifest, concurrency=2, watch=lambda _: lab.kill() if next(left, None) == moment - 1 else None)
-    forget_state(lab)
+    lab.forget_state()
     ran = await lab.run(manifest)
     assert ran.exit_code == 0
     lab.assert_all_home(4)
@@ -71,7 +71,7 @@ async def test_an_old_backup(make_lab, moment, used_ids):
             shutil.copytree(lab.folder, backup, ignore=lambda *_: ["out"])
 
     await lab.run(manifest, concurrency=2, watch=watch)
-    forget_state(lab)
+    lab.forget_state()
     shutil.copytree(backup, lab.folder, dirs_exist_ok=True)
     ran = await lab.run(manifest)
     assert ran.exit_code == 0
@@ -95,9 +95,117 @@ async def test_a_state_deleted_under_the_run(make_lab):
     lab = make_lab()
     manifest = lab.manifest(6)
     ran = await lab.run(
-        manifest, concurrency=2, watch=lambda e: forget_state(lab) if e.kind is EventKind.DONE else None
+        manifest, concurrency=2, watch=lambda e: lab.forget_state() if e.kind is EventKind.DONE else None
     )
     assert ran.exit_code == 78
     ran = await lab.run(manifest)
     assert ran.exit_code == 0
     lab.assert_all_home(6)
+
+
+async def test_a_renamed_job_then_a_lost_state(make_lab):
+    """Receipts are known by content: clips taken over from the job's former name are not bought under the new one."""
+    lab = make_lab()
+    manifest = lab.manifest(2)
+    await lab.run(manifest)
+    manifest.write_text(manifest.read_text().replace("job: film", "job: movie"))
+    assert (await lab.run(manifest, adopt_orphans=True)).exit_code == 0
+    lab.forget_state()
+    assert (await lab.run(manifest)).exit_code == 0
+    assert lab.counts() == {"downloaded": 2}
+    assert lab.ledger.totals["charged"] == 2
+
+
+async def test_another_namespace_then_a_lost_state(make_lab):
+    """A folder keeps the namespace of its clips, whatever a later setting says: their ids stay what they were."""
+    lab = make_lab()
+    manifest = lab.manifest(2)
+    await lab.run(manifest)
+    lab.forget_state()
+    lab.environment = replace(
+        lab.environment, process={**lab.environment.process, "BATCHER_NAMESPACE": "another-namespace"}
+    )
+    await lab.run(lab.manifest(["a kite"], job="other"))
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(3)
+
+
+async def test_a_backup_that_knows_a_refused_attempt(make_lab):
+    """Refused as busy when the backup was made, accepted later: the receipts count one call more."""
+    lab = make_lab(used_ids="create", script=("ok", "1303"))
+    manifest = lab.manifest(2)
+    backups = []
+    await lab.run(manifest, watch=lambda e: backups.append(lab.back_up()) if e.kind is EventKind.BACK else None)
+    lab.restore(backups[0])
+    assert lab.counts()["pending"] == 1
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(2)
+
+
+@pytest.mark.parametrize("by_retry", [False, True])
+async def test_a_backup_from_before_a_retry(make_lab, by_retry):
+    """Failed when the backup was made, retried since: a run finds the second attempt, and `retry` buys no third."""
+    lab = make_lab(script=("fails",), used_ids="create")
+    manifest = lab.manifest(1)
+    await lab.run(manifest)
+    backup = lab.back_up()
+    assert (await lab.retry(lab.tasks())).exit_code == 0
+    lab.restore(backup)
+    assert lab.counts() == {"failed": 1}
+    ran = await (lab.retry(lab.tasks()) if by_retry else lab.run(manifest))
+    assert ran.exit_code == 0
+    assert lab.counts() == {"downloaded": 1}
+    assert lab.ledger.totals["charged"] == 2
+
+
+async def test_an_adopted_clip_deleted_later(make_lab):
+    """Adopted from the disk after the state was lost, then deleted there: it comes back, unpaid."""
+    lab = make_lab()
+    manifest = lab.manifest(1)
+    await lab.run(manifest)
+    lab.forget_state()
+    await lab.run(manifest)
+    lab.clips()[0].unlink()
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(1)
+
+
+async def test_a_state_moved_away_without_its_log(make_lab):
+    """`mv state.db elsewhere` after a kill leaves a -wal behind: it is not played into the new state."""
+    lab = make_lab()
+    manifest = lab.manifest(2)
+    lab.die_at(2, "back")
+    await lab.run(manifest)
+    assert (lab.folder / "state.db-wal").stat().st_size > 0
+    lab.state.rename(lab.folder / "elsewhere.db")
+    assert (await lab.run(manifest)).exit_code == 0
+    with contextlib.closing(sqlite3.connect(lab.state)) as state:
+        assert state.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+    lab.assert_all_home(2)
+
+
+async def test_the_lock_deleted_under_the_run(make_lab):
+    """Without its lock a second run could start: no create call is made any more (78), and the next run goes on."""
+    lab = make_lab()
+    manifest = lab.manifest(6)
+
+    def unlock(event):
+        if event.kind is EventKind.DONE:
+            (lab.folder / "state.db.lock").unlink(missing_ok=True)
+
+    ran = await lab.run(manifest, concurrency=2, watch=unlock)
+    assert ran.exit_code == 78
+    assert lab.ledger.totals["charged"] < 6
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(6)
+
+
+async def test_one_state_by_two_names(make_lab):
+    """A link to the state is the same state: whoever works on it has both names."""
+    lab = make_lab()
+    await lab.run(lab.manifest(1))
+    link = lab.folder / "link.db"
+    link.symlink_to(lab.state)
+    async with lab.open():
+        with pytest.raises(LockedError), hold_lock(link, started_at="now"):
+            pass
