@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+
 import anyio
 import pytest
 
 from batcher.events import EventKind
+from batcher.generations import Look, Sight
 from batcher.tasks import Status
 
 pytestmark = pytest.mark.anyio
+
+DAY = 86400
 
 
 @pytest.mark.parametrize(
@@ -27,7 +32,7 @@ async def test_a_url_that_died_between_two_runs(make_lab):
     manifest = lab.manifest(3)
     await lab.run(manifest, watch=lambda event: lab.kill() if event.kind is EventKind.DOWNLOAD else None)
     assert lab.tasks(Status.SUCCEEDED)
-    await anyio.sleep(86400)
+    await anyio.sleep(DAY)
     assert (await lab.run(manifest)).exit_code == 0
     lab.assert_all_home(3)
 
@@ -81,7 +86,7 @@ async def test_files_are_gone_after_their_life(make_lab):
     lab = make_lab(script=("ok", "no-url"))
     manifest = lab.manifest(2)
     await lab.run(manifest)
-    await anyio.sleep(31 * 86400)
+    await anyio.sleep(31 * DAY)
     ran = await lab.run(manifest)
     assert ran.exit_code == 1
     assert [event.detail["code"] for event in ran.of(EventKind.FAILED)] == ["expired"]
@@ -96,3 +101,43 @@ async def test_somebody_elses_file_stays(make_lab):
     assert (await lab.run(lab.manifest(2))).exit_code == 0
     assert theirs.read_text() == "theirs"
     assert len(lab.clips()) == 3
+
+
+async def test_a_folder_moved_away_after_the_life_of_its_files(make_lab):
+    """After a month the provider has nothing to bring back: what was home stays `downloaded`, and is told of."""
+    lab = make_lab()
+    manifest = lab.manifest(2)
+    await lab.run(manifest)
+    await anyio.sleep(32 * DAY)
+
+    async def find(api, generation_id):
+        return Look(sight=Sight.ABSENT, detail="gone")
+
+    lab.meddle(find=find)
+    lab.out.rename(lab.folder / "moved")
+    ran = await lab.run(manifest)
+    assert lab.counts() == {"downloaded": 2}
+    assert any("cannot come back" in event.detail["message"] for event in ran.of(EventKind.WARNING))
+    shutil.rmtree(lab.out)
+    (lab.folder / "moved").rename(lab.out)
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(2)
+
+
+async def test_an_orphans_clip_that_is_not_home(make_lab):
+    """Its prompt left the manifest, but it is paid for: the run is not done (75) until the clip is here."""
+    lab = make_lab(script=("hostile-url",))
+    await lab.run(lab.manifest(["a ship"]), submit_only=True)
+    for _ in range(2):
+        assert (await lab.run(lab.manifest(["a boat"]))).exit_code == 75
+
+
+async def test_a_dropped_clip_keeps_no_signature(make_lab):
+    """Given up while its URL was in the state: the signature is cut off."""
+    lab = make_lab(faults={"asset-403": 1.0})
+    await lab.run(lab.manifest(1))
+    async with lab.open() as batch:
+        task = lab.tasks()[0]
+        assert "?" in batch.store.attempt(task.external_task_id).asset_url
+        batch.store.dropped(task, now=lab.clock.now())
+        assert "?" not in batch.store.attempt(task.external_task_id).asset_url

@@ -8,13 +8,31 @@ from collections import Counter
 import anyio
 import pytest
 
+from batcher.errors import DiskError
 from batcher.events import EventKind
+from batcher.generations import Fate, Posted, Refusal, RefusalKind
 from batcher.simulator.faults import Moods
+from batcher.state.store import Store
 from batcher.tasks import Status
 
 from .harness import PRICE_USD
 
 pytestmark = pytest.mark.anyio
+
+SPACE = "batcher.assets.disk.CLIP_BYTES"
+BLIND = {"finds_external_ids": False, "lists": False, "used_ids": "create"}
+
+
+def fail_acceptances(monkeypatch, *, times):
+    """Let the state refuse so many times to write an acceptance down."""
+    left, accepted = iter(range(times)), Store.accepted
+
+    def full(self, *args, **options):
+        if next(left, None) is not None:
+            raise DiskError("database or disk is full")
+        return accepted(self, *args, **options)
+
+    monkeypatch.setattr(Store, "accepted", full)
 
 
 async def test_a_key_that_is_refused(make_lab):
@@ -139,6 +157,44 @@ async def test_fail_fast(make_lab):
     assert counts.keys() == {"failed", "pending", "downloaded"}
 
 
+async def test_fail_fast_sends_nothing_that_was_only_claimed(make_lab):
+    """A task claimed before the failure, and not sent yet as nobody could be reached, is not sent after it."""
+    lab = make_lab()
+    await lab.run(lab.manifest(1, job="before"))
+    refused = Refusal(kind=RefusalKind.CONTENT, code="1301", message="risk", http_status=400)
+    calls = iter(range(100))
+
+    async def create(api, request, *, external_task_id):
+        call = next(calls)
+        if call == 0:
+            return Posted(fate=Fate.REFUSED, refusal=refused)
+        if call < 4:
+            return Posted(fate=Fate.NOT_SENT, detail="no connection")
+        return await api.create(request, external_task_id=external_task_id)
+
+    lab.meddle(create=create)
+    assert (await lab.run(lab.manifest(2), fail_fast=True, concurrency=2)).exit_code == 1
+    assert lab.counts() == {"downloaded": 1, "failed": 1, "pending": 1}
+    assert lab.ledger.totals["charged"] == 1
+
+
+@pytest.mark.parametrize("left", ["busy", "html-502-created"])
+async def test_canaries_go_alone(make_lab, left):
+    """--canary 1: nobody else is sent while it was told to wait; where it ends unclear, nobody else at all."""
+    lab = make_lab(**BLIND)
+    await lab.run(lab.manifest(1, job="before"))
+    lab.world.moods = Moods({}, ("1303" if left == "busy" else left,), seed=0)
+    ran = await lab.run(lab.manifest(4), canary=1)
+    asked = [create["external_task_id"] for create in lab.ledger.creates[1:]]
+    if left == "busy":
+        assert ran.exit_code == 0
+        assert asked[0] == asked[1]
+        assert lab.ledger.creates[3]["at"] > lab.ends()[asked[0]]
+    else:
+        assert ran.exit_code == 1
+        assert lab.counts() == {"downloaded": 1, "unclear": 1, "pending": 3}
+
+
 @pytest.mark.parametrize(("most", "failures"), [(2, 3), (0.2, 3), (20, 10)])
 async def test_max_failures(make_lab, most, failures):
     """More failures than allowed, as a number or a share, stop the run."""
@@ -211,9 +267,47 @@ async def test_a_full_disk(make_lab):
     lab.assert_all_home(5)
 
 
+async def test_a_disk_that_fills_between_the_claim_and_the_call(make_lab, monkeypatch):
+    """No space is left for the clip: it is not ordered (78), and its price and its id are free again."""
+    lab = make_lab()
+    manifest = lab.manifest(2)
+    fill = lambda event: monkeypatch.setattr(SPACE, 10**18) if event.kind is EventKind.SUBMIT else None  # noqa: E731 - a watch
+    assert (await lab.run(manifest, watch=fill)).exit_code == 78
+    assert lab.counts() == {"pending": 2}
+    assert lab.spent_usd() == 0
+    assert not lab.ledger.creates
+    monkeypatch.undo()
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(2)
+
+
+async def test_an_acceptance_that_cannot_be_written_for_a_moment(make_lab, monkeypatch):
+    """A full disk at the worst moment: the provider's id is kept in hand until it is on the disk."""
+    lab = make_lab(**BLIND)
+    fail_acceptances(monkeypatch, times=3)
+    assert (await lab.run(lab.manifest(2), concurrency=1)).exit_code == 0
+    lab.assert_all_home(2)
+
+
+async def test_an_acceptance_that_cannot_be_written(make_lab, monkeypatch):
+    """It stops the run (78) and says the id; with space again and a blind gateway, a person puts it in."""
+    lab = make_lab(**BLIND)
+    manifest = lab.manifest(1)
+    with monkeypatch.context() as full:
+        fail_acceptances(full, times=100)
+        ran = await lab.run(manifest)
+    assert ran.exit_code == 78
+    generation_id = next(iter(lab.world._accounts.values())).generations.popitem()[0]
+    assert f"generation {generation_id} " in ran.summary.reason
+    assert f"resolve s01-t1 --adopt {generation_id}" in ran.summary.hint
+    assert (await lab.run(manifest)).exit_code == 1
+    assert lab.counts() == {"unclear": 1}
+    assert lab.ledger.totals["charged"] == 1
+
+
 async def test_a_disk_too_small_to_begin_with(make_lab, monkeypatch):
     """Where the clips will not fit, nothing is bought."""
-    monkeypatch.setattr("batcher.assets.disk.CLIP_BYTES", 10**18)
+    monkeypatch.setattr(SPACE, 10**18)
     lab = make_lab()
     with pytest.raises(Exception, match="free"):
         await lab.run(lab.manifest(2))
