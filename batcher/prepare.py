@@ -110,7 +110,7 @@ def is_chosen(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> 
         kind, _, word = selector.partition(":")
         if kind == "status":
             return word == Status.PENDING
-        return kind == "id" or fnmatchcase(name, selector)
+        return kind == "id" or fnmatchcase(name, selector.replace("[^", "[!"))
 
     picked = not include or any(map(matches, include))
     return picked and not any(not s.startswith("id:") and matches(s) for s in exclude)

@@ -57,6 +57,6 @@ def is_behind(task: Task, attempt: Attempt | None, used: Used) -> bool:
         return False
     if used.attempt > task.attempt:
         return True
-    if task.status is Status.FAILED:
-        return False
-    return used.external_task_id != task.external_task_id or used.posts > (attempt.posts if attempt else 0)
+    if used.external_task_id != task.external_task_id:
+        return task.status is Status.PENDING
+    return used.posts > (attempt.posts if attempt else 0)  # a failure that was never bought is retried under its id

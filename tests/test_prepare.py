@@ -1,123 +1,21 @@
-"""A manifest held against the state: what is new, what was bought before, and under which ids."""
+"""A manifest held against the state: what is new, what is known, what is chosen, and what is orphaned."""
 
 from __future__ import annotations
 
 import hashlib
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
 
-import anyio
 import pytest
+from desk import ELK, FOX, NIGHTLY, NOW, OWL, PAID, RENAMED, SIMULATED, TOMORROW, Desk
 
-from batcher.assets import Folder, sidecar
-from batcher.environment import Environment
+from batcher.choices import Choices
 from batcher.errors import UsageError
-from batcher.generations import Generation, GenerationStatus
-from batcher.identity import derive_namespace
 from batcher.manifest import ManifestError, load
-from batcher.prepare import commit, folder_name, open_account, prepare, refuse_rename, root_of, stored_root
+from batcher.prepare import is_chosen, prepare, refuse_rename, root_of, stored_root
+from batcher.state.queries import Selection
 from batcher.state.store import Store
-from batcher.tasks import Asset, Status
-
-NOW = datetime(2026, 11, 22, 13, tzinfo=UTC)
-TOMORROW = datetime(2026, 11, 23, 13, tzinfo=UTC)
-KEY = "sk-test-0001"
-PAID = Environment(process={"COMETAPI_KEY": KEY}).endpoint("cometapi")
-SIMULATED = Environment(process={}).endpoint("simulator")
-FOX, OWL, ELK = ({"id": name, "prompt": f"A {name}"} for name in ("fox", "owl", "elk"))
-NIGHTLY = 'edition: "{{ today }}"'
-
-
-class Desk:
-    """A folder with one manifest, a state and the output folder: what one command after another sees."""
-
-    def __init__(self, home):
-        self.home = home
-        self.path = home / "jobs" / "autumn.yaml"
-        self.out = home / "out"
-        self.state = home / "state.db"
-        self.store = Store(self.state)
-        self.environment = Environment(process={"COMETAPI_KEY": KEY})
-        self.endpoint = PAID
-
-    def write(self, *prompts, more="", path=None):
-        """Write the manifest anew, and load it."""
-        path = path or self.path
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"prompts: [{', '.join(map(_flow, prompts))}]\n{more}\n")
-        return load(path)
-
-    def prepare(self, manifest, *, now=NOW, **options):
-        return prepare(manifest, endpoint=self.endpoint, state=self.store, now=now, **options)
-
-    def folder(self, prepared):
-        return Folder(self.out, folder_name(prepared.job, simulated=self.endpoint.is_simulated), inline=True)
-
-    def account(self, prepared):
-        return open_account(
-            self.store, self.endpoint, self.folder(prepared), self.environment, job=prepared.job, now=NOW.timestamp()
-        )
-
-    def commit(self, prepared):
-        """Write the plan down as a run does. Returns the adopted tasks."""
-        account, _ = self.account(prepared)
-        folder = self.folder(prepared)
-        return anyio.run(lambda: commit(prepared, self.store, folder, account, root=self.out, now=NOW.timestamp()))
-
-    def plan(self, manifest, **options):
-        """Prepare and commit. Returns the tasks by name."""
-        prepared = self.prepare(manifest, **options)
-        self.commit(prepared)
-        return {task.name: task for task in self.store.known(prepared.hashes).values()}
-
-    def send(self, task):
-        """As a run does it, to the moment when the provider took it."""
-        claimed = self.store.claim(task, now=NOW.timestamp())
-        folder = Folder(self.out, task.output.split("/")[0], inline=True)
-        anyio.run(lambda: folder.receipts.append(task.external_task_id, task.content_hash, now=NOW.timestamp()))
-        made = Generation(id="845", status=GenerationStatus.SUBMITTED)
-        return self.store.accepted(claimed, made, request_id=None, how="create", now=NOW.timestamp())
-
-    def bring_home(self, task, *, clip=b"the pictures"):
-        """... and to the clip and its sidecar on the disk."""
-        done = self.store.succeeded(self.send(task), Generation(id="845", status=GenerationStatus.SUCCEEDED), now=0.0)
-        video = Asset(
-            task_id=task.id,
-            kind="video",
-            path=f"{task.output}.mp4",
-            size_bytes=len(clip),
-            sha256=hashlib.sha256(clip).hexdigest(),
-        )
-        stem = self.out / task.output
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        stem.with_name(stem.name + ".mp4").write_bytes(clip)
-        stem.with_name(stem.name + ".json").write_bytes(sidecar.render(done, video, version="0"))
-        return self.store.downloaded(done, [video], now=NOW.timestamp())
-
-    def lose_state(self):
-        self.store.close()
-        for file in self.home.glob("state.db*"):
-            file.unlink()
-        self.store = Store(self.state)
-
-    def restore(self, backup):
-        """Put an older copy of the state back."""
-        self.store.close()
-        for file in self.home.glob("state.db*"):
-            file.unlink()
-        self.state.write_bytes(backup)
-        self.store = Store(self.state)
-
-    def backup(self):
-        copy = self.home / "copy.db"
-        copy.unlink(missing_ok=True)
-        self.store._execute("VACUUM INTO ?", (str(copy),))
-        return copy.read_bytes()
-
-
-def _flow(prompt):
-    return "{" + ", ".join(f"{key}: {value}" for key, value in prompt.items()) + "}"
+from batcher.tasks import Status
 
 
 @pytest.fixture
@@ -247,9 +145,104 @@ def test_a_manifest_without_an_edition_is_always_about_all_of_it(desk):
     assert desk.prepare(desk.write(FOX)).edition == ""
 
 
-# ---- a renamed job ------------------------------------------------------------------------------------------------
+# ---- an earlier edition is finished as it was frozen --------------------------------------------------------------
 
-RENAMED = "job: winter"
+
+def test_what_was_edited_since_belongs_to_the_next_edition(desk):
+    """Nothing is added to the unfinished one, nothing of it is orphaned, renamed or moved up."""
+    fox = desk.plan(desk.write(FOX, OWL, more=NIGHTLY))["fox-t1"]
+    edited = desk.write({**FOX, "id": "red-fox", "priority": 5}, ELK, more=NIGHTLY)
+    prepared = desk.prepare(edited, now=TOMORROW)
+    assert (prepared.wanted, prepared.orphans, prepared.renamed) == ((), (), {})
+    assert sorted(task.name for task in prepared.known.values()) == ["fox-t1", "owl-t1"]
+    assert prepared.to_buy() == [0.13, 0.13]
+    desk.commit(prepared)
+    assert desk.store.tasks(prepared.selection) == desk.store.tasks(Selection(job="autumn", orphaned=True))
+    assert desk.store.task(fox.id) == fox
+
+
+def test_when_it_is_finished_the_edited_one_is_next(desk):
+    for task in desk.plan(desk.write(FOX, OWL, more=NIGHTLY)).values():
+        desk.bring_home(task)
+    prepared = desk.prepare(desk.write(ELK, more=NIGHTLY), now=TOMORROW)
+    assert prepared.edition == "2026-11-23"
+    assert [w.spec.name for w in prepared.new()] == ["elk-t1"]
+    assert prepared.orphans == ()
+
+
+def test_orphans_of_an_unfinished_edition_are_not_bought(desk):
+    """Taken out of the manifest on the same day: they stay out on the next."""
+    desk.plan(desk.write(FOX, OWL, more=NIGHTLY))
+    desk.plan(desk.write(FOX, more=NIGHTLY))
+    prepared = desk.prepare(load(desk.path), now=TOMORROW)
+    assert [task.name for task in prepared.known.values()] == ["fox-t1"]
+
+
+def test_the_renamed_job_of_an_unfinished_edition_is_still_noticed(desk):
+    """The new name has no editions yet, so all of it is held against the old name."""
+    desk.plan(desk.write(FOX, more=NIGHTLY))
+    assert len(desk.prepare(desk.write(FOX, more=f"{NIGHTLY}\n{RENAMED}")).renamed) == 1
+
+
+# ---- only some of it ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("choices", "prices"),
+    [
+        pytest.param(Choices(), [0.3948, 0.13, 0.13], id="all"),
+        pytest.param(Choices(include=("elk-*",)), [0.3948], id="a new one"),
+        pytest.param(Choices(include=("fox-t1",)), [0.13], id="one that waits"),
+        pytest.param(Choices(include=("f*", "elk-t?")), [0.3948, 0.13], id="any of these"),
+        pytest.param(Choices(exclude=("elk-*",)), [0.13, 0.13], id="not these"),
+        pytest.param(Choices(include=("*",), exclude=("owl-*", "fox-*")), [0.3948], id="none of those"),
+        pytest.param(Choices(limit=1), [0.3948], id="so many"),
+        pytest.param(Choices(limit=0), [], id="none"),
+        pytest.param(Choices(include=("status:pending",)), [0.3948, 0.13, 0.13], id="what waits, or will"),
+        pytest.param(Choices(include=("status:failed",)), [], id="what does not"),
+        pytest.param(Choices(exclude=("status:pending",)), [], id="nothing that waits"),
+        pytest.param(Choices(include=("id:845",)), [0.3948, 0.13, 0.13], id="an id may be any of them"),
+        pytest.param(Choices(exclude=("id:845",)), [0.3948, 0.13, 0.13], id="and none"),
+    ],
+)
+def test_consent_is_asked_for_what_is_chosen(desk, choices, prices):
+    desk.plan(desk.write(FOX, OWL))
+    prepared = desk.prepare(desk.write({**ELK, "model_name": "kling-v3"}, FOX, OWL))
+    assert prepared.to_buy(choices) == prices
+
+
+@pytest.mark.parametrize(
+    "pattern", ["fox-t1", "f*", "?ox-t1", "[fe]*", "[!f]*", "[^f]*", "[a-f]*", "FOX-t1", "fox", "[f", "*-t[!2]"]
+)
+def test_a_selector_means_the_same_tasks_to_the_consent_and_to_the_run(desk, pattern):
+    tasks = desk.plan(desk.write(FOX, OWL, ELK))
+    run = {task.name for task in desk.store.tasks(Selection(include=(pattern,)))}
+    assert {name for name in tasks if is_chosen(name, (pattern,), ())} == run
+
+
+def test_a_choice_of_nothing_is_a_typing_mistake(desk):
+    prepared = desk.prepare(desk.write(FOX, OWL))
+    with pytest.raises(UsageError, match="-s fix-t1 -s fix-t2 matches none of the 2 tasks of autumn") as refused:
+        prepared.refuse_empty_choice(Choices(include=("fix-t1", "fix-t2")))
+    assert "names look like fox-t1" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "include", [(), ("fox-*",), ("fix-t1", "fox-t1"), ("status:failed",), ("id:845",), ("fix-t1", "status:failed")]
+)
+def test_a_choice_that_may_be_empty_in_earnest_is_none(desk, include):
+    """`status:failed` of a job without failures is no mistake."""
+    assert desk.prepare(desk.write(FOX, OWL)).refuse_empty_choice(Choices(include=include)) is None
+
+
+def test_what_is_home_can_be_named_too(desk):
+    desk.bring_home(desk.plan(desk.write(FOX))["fox-t1"])
+    choices = Choices(include=("fox-t1",))
+    prepared = desk.prepare(load(desk.path))
+    assert (prepared.refuse_empty_choice(choices), prepared.to_buy(choices)) == (None, [])
+
+
+# ---- a renamed job ------------------------------------------------------------------------------------------------
 
 
 def test_a_renamed_job_is_stopped_before_it_pays_again(desk):
@@ -306,146 +299,6 @@ def test_a_job_whose_file_is_gone_may_be_this_one(desk):
 def test_a_copy_of_a_manifest_is_a_job_of_its_own(desk):
     desk.plan(desk.write(FOX))
     assert desk.prepare(desk.write(FOX, path=desk.path.with_name("copy.yaml"))).renamed == {}
-
-
-# ---- the namespace ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def prepared(desk):
-    return desk.prepare(desk.write(FOX))
-
-
-def test_the_namespace_comes_from_the_key_and_is_kept_in_both_places(desk, prepared):
-    account, warnings = desk.account(prepared)
-    assert (account.namespace, warnings) == (derive_namespace(KEY), [])
-    assert desk.store.account("cometapi").namespace == account.namespace
-    assert desk.folder(prepared).namespaces() == {"cometapi": account.namespace}
-
-
-def test_a_setting_goes_before_the_key(desk, prepared):
-    desk.environment = Environment(process={"COMETAPI_KEY": KEY, "BATCHER_NAMESPACE": "north-of-here"})
-    assert desk.account(prepared)[0].namespace == "north-of-here"
-
-
-def test_the_stored_namespace_goes_before_a_setting_and_says_so(desk, prepared):
-    first, _ = desk.account(prepared)
-    desk.environment = Environment(process={"COMETAPI_KEY": KEY, "BATCHER_NAMESPACE": "north-of-here"})
-    again, warnings = desk.account(prepared)
-    assert (again.namespace, warnings) == (
-        first.namespace,
-        ["BATCHER_NAMESPACE differs from the stored namespace, which wins"],
-    )
-
-
-def test_a_new_key_goes_on_under_the_old_namespace_and_says_so_once(desk, prepared):
-    """Else every id would change under paid clips."""
-    first, _ = desk.account(prepared)
-    desk.environment = Environment(process={"COMETAPI_KEY": "sk-test-0002"})
-    desk.endpoint = desk.environment.endpoint("cometapi")
-    again, warnings = desk.account(prepared)
-    assert (again.namespace, again.key_fingerprint) == (first.namespace, desk.endpoint.fingerprint)
-    assert "new key for cometapi" in warnings[0]
-    assert desk.account(prepared)[1] == []
-
-
-def test_a_lost_state_finds_its_namespace_in_the_folder(desk, prepared):
-    """Though the key was changed since."""
-    first, _ = desk.account(prepared)
-    desk.lose_state()
-    desk.environment = Environment(process={"COMETAPI_KEY": "sk-test-0002"})
-    desk.endpoint = desk.environment.endpoint("cometapi")
-    assert desk.account(prepared)[0].namespace == first.namespace
-
-
-def test_two_accounts_have_two_namespaces(desk, prepared):
-    paid, _ = desk.account(prepared)
-    desk.endpoint = SIMULATED
-    simulated, _ = desk.account(desk.prepare(load(desk.path)))
-    assert simulated.namespace != paid.namespace
-
-
-# ---- a lost state, an old backup ----------------------------------------------------------------------------------
-
-
-def test_what_was_sent_is_never_taken_for_new_after_the_state_is_lost(desk):
-    before = desk.plan(desk.write(FOX, OWL))
-    desk.send(before["fox-t1"])
-    desk.lose_state()
-    after = desk.plan(load(desk.path))
-    assert {name: task.status for name, task in after.items()} == {"fox-t1": "submitting", "owl-t1": "pending"}
-    assert after["fox-t1"].external_task_id == before["fox-t1"].external_task_id
-    assert desk.store.attempt(after["fox-t1"].external_task_id).inherited
-
-
-def test_the_newest_attempt_is_the_one_that_counts(desk):
-    task = desk.send(desk.plan(desk.write(FOX))["fox-t1"])
-    failed = desk.store.failed(task, failure=("provider", "500", "no"), bought=True, now=0.0)
-    again = desk.store.next_attempt(failed, namespace=derive_namespace(KEY), allowed=2, wait_s=0, now=0.0)
-    desk.send(again)
-    desk.lose_state()
-    assert desk.plan(load(desk.path))["fox-t1"].external_task_id == again.external_task_id
-
-
-def test_a_clip_on_the_disk_is_adopted_without_a_word_to_the_provider(desk):
-    home = desk.bring_home(desk.plan(desk.write(FOX, OWL))["fox-t1"])
-    desk.lose_state()
-    prepared = desk.prepare(load(desk.path))
-    adopted = desk.commit(prepared)
-    assert [(t.name, t.status, t.external_task_id) for t in adopted] == [
-        ("fox-t1", "downloaded", home.external_task_id)
-    ]
-    assert [asset.path for asset in desk.store.assets(adopted[0])] == ["autumn/fox-t1.mp4", "autumn/fox-t1.json"]
-
-
-def test_a_damaged_clip_is_not_adopted_but_was_sent(desk):
-    desk.bring_home(desk.plan(desk.write(FOX))["fox-t1"])
-    (desk.out / "autumn" / "fox-t1.mp4").write_bytes(b"cut")
-    desk.lose_state()
-    assert desk.plan(load(desk.path))["fox-t1"].status is Status.SUBMITTING
-
-
-def test_sidecars_tell_where_the_receipts_are_lost_too(desk):
-    desk.bring_home(desk.plan(desk.write(FOX))["fox-t1"])
-    (desk.out / "autumn" / ".batcher-receipts.jsonl").unlink()
-    (desk.out / "autumn" / "fox-t1.mp4").unlink()
-    desk.lose_state()
-    assert desk.plan(load(desk.path))["fox-t1"].status is Status.SUBMITTING
-
-
-def test_an_old_backup_does_not_forget_what_was_sent_since(desk):
-    tasks = desk.plan(desk.write(FOX, OWL))
-    backup = desk.backup()
-    sent = desk.send(tasks["fox-t1"])
-    desk.restore(backup)
-    after = desk.plan(load(desk.path))
-    assert {name: task.status for name, task in after.items()} == {"fox-t1": "submitting", "owl-t1": "pending"}
-    assert after["fox-t1"].external_task_id == sent.external_task_id
-
-
-def test_a_backup_from_before_a_prompt_was_added_does_not_either(desk):
-    desk.plan(desk.write(OWL))
-    backup = desk.backup()
-    desk.send(desk.plan(desk.write(FOX, OWL))["fox-t1"])
-    desk.restore(backup)
-    assert desk.plan(load(desk.path))["fox-t1"].status is Status.SUBMITTING
-
-
-def test_a_refused_task_stays_what_the_state_says(desk):
-    """Its receipt is on disk, but the state remembers that nothing was bought."""
-    task = desk.plan(desk.write(FOX))["fox-t1"]
-    anyio.run(
-        lambda: Folder(desk.out, "autumn", inline=True).receipts.append(task.external_task_id, task.content_hash)
-    )
-    claimed = desk.store.claim(task, now=0.0)
-    desk.store.released(claimed, reason="busy", wait_s=0, refused=True, now=0.0)
-    assert desk.plan(load(desk.path))["fox-t1"].status is Status.PENDING
-
-
-def test_another_jobs_receipts_say_nothing(desk):
-    desk.send(desk.plan(desk.write(FOX))["fox-t1"])
-    other = desk.plan(desk.write(FOX, path=desk.path.with_name("copy.yaml")))
-    assert other["fox-t1"].status is Status.PENDING
 
 
 # ---- places -------------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def _term(selector: str, values: list[Any]) -> str:
     if colon and kind == "id":
         values.extend((word, word))
         return "(external_task_id = ? OR generation_id IS ?)"  # with `=` a NULL would be outside of NOT, too
-    values.append(selector)
+    values.append(selector.replace("[!", "[^"))  # a shell takes either
     return "(name GLOB ?)"
 
 
