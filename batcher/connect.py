@@ -85,7 +85,7 @@ def _simulator(state: Path, environment: Environment) -> Any:
     from batcher.simulator.serving import start  # noqa: PLC0415
 
     known: dict[str, Callable[[str], Any]] = {"time_scale": float, "limit": int, "seed": int, "clips": str}
-    wishes = {}
+    wishes: dict[str, Any] = {}
     for word in (environment.get("BATCHER_SIMULATOR") or "").split(","):
         name, _, value = word.strip().partition("=")
         if name:
@@ -95,4 +95,8 @@ def _simulator(state: Path, environment: Environment) -> Any:
                 wishes[name] = known[name](value)
             except ValueError as exc:
                 raise ConfigurationError(f"BATCHER_SIMULATOR: {name}={value!r} cannot be read") from exc
-    return start(Settings(**wishes), state.with_name(state.name + ".simulator"))
+    try:
+        settings = Settings(**wishes)
+    except ValueError as exc:
+        raise ConfigurationError(f"BATCHER_SIMULATOR: {exc}") from exc
+    return start(settings, state.with_name(state.name + ".simulator"))

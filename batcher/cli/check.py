@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batcher.cli.common import Shared, shared_options
+
 if TYPE_CHECKING:
     from batcher.manifest import Checked, Problem
 
@@ -18,8 +20,15 @@ if TYPE_CHECKING:
 @click.option("--allow-outside", is_flag=True, help="Let prompt files lie outside the manifest's folder.")
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Replace a variable of the manifest.")
 @click.option("--strict", is_flag=True, help="Take warnings for errors.")
+@shared_options
 def check(
-    manifests: tuple[Path, ...], *, output_format: str, allow_outside: bool, variables: tuple[str, ...], strict: bool
+    shared: Shared,
+    manifests: tuple[Path, ...],
+    *,
+    output_format: str,
+    allow_outside: bool,
+    variables: tuple[str, ...],
+    strict: bool,
 ) -> int:
     """Validate manifests and all their prompts; report every problem with file, line and column."""
     from batcher.manifest import LoadOptions, examine, render_github, render_json  # noqa: PLC0415 - start-up time
@@ -27,18 +36,18 @@ def check(
     options = LoadOptions(variables=_pairs(variables), allow_outside=allow_outside)
     results = list(examine(manifests, now=datetime.now(UTC), options=options))
     problems = [problem for result in results for problem in result.problems]
-    if output_format == "json":
+    if shared.json or output_format == "json":
         click.echo(render_json(problems))
     elif output_format == "github":
         if problems:
             click.echo(render_github(problems))
     else:
         for result in results:
-            _tell(result, strict=strict)
+            _tell(result, strict=strict, quiet=shared.quiet)
     return 2 if any(_is_error(problem, strict=strict) for problem in problems) else 0
 
 
-def _tell(result: Checked, *, strict: bool) -> None:
+def _tell(result: Checked, *, strict: bool, quiet: bool) -> None:
     from batcher.manifest import ManifestError, render_text  # noqa: PLC0415 - start-up time
     from batcher.text import printable  # noqa: PLC0415 - start-up time
 
@@ -46,7 +55,7 @@ def _tell(result: Checked, *, strict: bool) -> None:
         click.echo(render_text(problems), err=True)
     if any(_is_error(problem, strict=strict) for problem in problems):
         click.echo(ManifestError(str(result.path), result.problems).message, err=True)
-    else:
+    elif not quiet:
         click.echo(f"{printable(str(result.path))}: {_counted(result.tasks)}, {_cost(result)}")
 
 

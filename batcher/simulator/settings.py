@@ -93,6 +93,8 @@ class Settings:
             raise ValueError("checks: parameters must be among them, before moderation and balance")
         if self.limit < 1 or self.time_scale <= 0:
             raise ValueError("limit must be at least 1 and time_scale above 0")
+        if self.clips not in ("rendered", "sample"):
+            raise ValueError(f"clips: {self.clips!r} is neither rendered nor sample")
 
     @property
     def knows_external_ids(self) -> bool:

@@ -277,10 +277,14 @@ class Queries:
     # ---- jobs, accounts, runs -------------------------------------------------------------------------------
 
     def editions(self, *, job: str, scope: str) -> list[tuple[str, int]]:
-        """A job's editions, newest first, with how many of their tasks still want work."""
+        """A job's editions, newest first, with how many of their tasks still want work.
+
+        An overdue one is at the provider and may stay there for ever: each run looks at it, and none waits for it.
+        """
         rows = self._rows(
-            "SELECT edition, max(id) AS newest, sum(status IN ('pending','submitting','submitted','processing',"
-            "'succeeded')) AS unfinished FROM tasks WHERE job = ? AND scope = ? AND orphaned = 0"
+            "SELECT edition, max(id) AS newest, sum(status IN ('pending','submitting','succeeded')"
+            " OR (status IN ('submitted','processing') AND NOT overdue)) AS unfinished"
+            " FROM tasks WHERE job = ? AND scope = ? AND orphaned = 0"
             " GROUP BY edition ORDER BY newest DESC",
             (job, scope),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batcher.cli.entry import run_command_line
+from batcher.cli.entry import SETTINGS, run_command_line
 from batcher.simulator import Settings
 from batcher.simulator.serving import start
 
@@ -48,6 +48,9 @@ def cli(tmp_path, monkeypatch, capsys):
     for name in list(os.environ):
         if name.startswith(("BATCHER_", "COMETAPI_", "GITHUB_")) or name in ("CI", "NO_COLOR", "FORCE_COLOR"):
             monkeypatch.delenv(name)
+    for name in SETTINGS:  # a `.env` may set them in this process: they are gone again after the test
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     monkeypatch.setenv("BATCHER_SIMULATOR", QUICK)
     monkeypatch.chdir(tmp_path)
 
@@ -69,9 +72,13 @@ def manifest(tmp_path) -> Path:
 
 
 @pytest.fixture
-def provider():
-    """A simulator on a port of its own, as a stranger would meet it: the judge of what was asked."""
-    with start(Settings(time_scale=0.002, clips="sample", keys=frozenset({KEY}))) as running:
+def provider(request):
+    """A simulator on a port of its own, as a stranger would meet it: the judge of what was asked.
+
+    Its settings may be the test's parameter.
+    """
+    settings = {"time_scale": 0.002, "clips": "sample", "keys": frozenset({KEY}), **getattr(request, "param", {})}
+    with start(Settings(**settings)) as running:
         yield running
 
 
