@@ -29,6 +29,7 @@ def test_every_job_expands_without_a_word_and_costs_nothing(path):
 @pytest.mark.parametrize("path", JOBS, ids=lambda p: p.stem)
 def test_every_job_begins_with_its_schema_and_fits_it(path):
     import jsonschema  # noqa: PLC0415 - used by this one test
+
     first = path.read_text(encoding="utf-8").partition("\n")[0]
     prefix = "# yaml-language-server: $schema="
     assert first.startswith(prefix)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from batcher.cli.entry import SETTINGS, run_command_line
+from batcher.policy.polling import Pace
 from batcher.simulator import Settings
 from batcher.simulator.serving import start
 
@@ -52,6 +53,7 @@ def cli(tmp_path, monkeypatch, capsys):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("BATCHER_SIMULATOR", QUICK)
+    monkeypatch.setattr("batcher.compose.LOCAL_PACE", Pace(floor_s=0.02, cap_s=1.0))  # half of the time is waiting
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Result:

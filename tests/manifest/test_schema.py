@@ -59,6 +59,7 @@ _PLAIN = {"CameraMoves", "WatermarkInfo", "Shot", "Voice", "CameraControl"}
 )
 def test_an_editor_sees_what_the_models_refuse(bad):
     import jsonschema  # noqa: PLC0415 - used by this one test
+
     validator = jsonschema.Draft202012Validator(json_schema())
     assert not validator.is_valid(bad)
     with pytest.raises(ValueError, match="validation error"):
