@@ -84,7 +84,7 @@ class Batch:
             refuse_rename(prepared)
         if choices.buy_again:
             prepared = replace(prepared, renamed={})
-        refuse_unknown_prices(prepared, budget_of(prepared.manifest, choices))
+        refuse_unknown_prices(prepared, budget_of(prepared.manifest, choices), choices)
         root = output_root(prepared.manifest, choices)
         folder = self._folder(root, folder_name(prepared.job, simulated=self.endpoint.is_simulated))
         folder.prepare(clips=min(len(prepared.to_buy()), 20))

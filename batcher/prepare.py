@@ -262,8 +262,10 @@ async def commit(
     manifest = prepared.manifest
     has_history = bool(store.editions(job=prepared.job, scope=prepared.scope))
     used = await sent_before(folder, has_history=has_history)
+    remembered = folder.receipts.read()
     for content, task in prepared.renamed.items():
-        if store.attempt(task.external_task_id) is not None:  # the new folder must remember what the old one does
+        was_sent = store.attempt(task.external_task_id) is not None
+        if was_sent and task.external_task_id not in remembered:  # the new folder must know what the old one does
             await folder.receipts.append(task.external_task_id, content, account=account.key_fingerprint, now=now)
     with store.transaction():
         store.save_job(
