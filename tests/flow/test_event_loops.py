@@ -44,9 +44,9 @@ async def test_a_run_over_a_port(tmp_path):
 
 
 async def test_lost_replies_over_a_port(tmp_path):
-    """Connections reset and half a reply: found again, charged once."""
+    """Connections reset, half a reply and half a file: found again, charged once."""
     manifest = Lab(tmp_path).manifest(4)
-    faults = ("ok", "reset-after", "half-reply", "reset-before", "asset-cut", "asset-reset", "look-reset")
+    faults = ("ok", "reset-after", "half-reply", "reset-before", "asset-cut", "asset-reset")
     with start(Settings(clips="sample", time_scale=1e-3, script=faults)) as simulator:
         summary = await run_once(tmp_path, simulator.base_url, manifest)
     assert summary.exit_code == 0
