@@ -58,18 +58,28 @@ def test_run_again_buys_nothing(manifest):
 
 
 @pytest.mark.anyio
-async def test_open_yields_every_event(manifest):
-    """The stream of the README: names, statuses, paths; the summary afterwards."""
+async def test_open_yields_what_happens_to_tasks(manifest):
+    """The stream of the README: each event has a task; names, statuses, paths; the summary afterwards."""
     done = []
     async with batcher.open(manifest) as batch:
         async for event in batch.run(concurrency=2):
+            assert event.task is not None
             if event.kind is batcher.EventKind.DONE:
-                assert event.task is not None
                 done.append((event.task.name, event.status, event.path))
     assert len(done) == 3
     assert all(status == "downloaded" and os.path.exists(path) for _, status, path in done)  # noqa: ASYNC240, PTH110
     assert batch.summary is not None
     assert batch.summary.downloaded == 3
+
+
+@pytest.mark.anyio
+async def test_everything_is_there_for_who_asks(manifest):
+    """With `everything` the stream has the run's own events too, from its start to its summary."""
+    async with batcher.open(manifest) as batch:
+        kinds = [event.kind async for event in batch.run(everything=True)]
+    assert kinds[:2] == [batcher.EventKind.RUN, batcher.EventKind.PLAN]
+    assert kinds[-1] is batcher.EventKind.SUMMARY
+    assert kinds.count(batcher.EventKind.DONE) == 3
 
 
 @pytest.mark.anyio

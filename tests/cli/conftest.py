@@ -14,7 +14,7 @@ from batcher.policy.polling import Pace
 from batcher.simulator import Settings
 from batcher.simulator.serving import start
 
-QUICK = "time_scale=0.002,clips=sample"
+QUICK = "time_scale=0.0005,clips=sample"
 KEY = "sk-canary-7f3a9b2c5d8e1f40"
 
 MANIFEST = """\
@@ -79,7 +79,7 @@ def provider(request):
 
     Its settings may be the test's parameter.
     """
-    settings = {"time_scale": 0.002, "clips": "sample", "keys": frozenset({KEY}), **getattr(request, "param", {})}
+    settings = {"time_scale": 0.0005, "clips": "sample", "keys": frozenset({KEY}), **getattr(request, "param", {})}
     with start(Settings(**settings)) as running:
         yield running
 
