@@ -184,8 +184,9 @@ class Session:
 
     @property
     def is_in_the_dark(self) -> bool:
-        """Whether so many submissions are in doubt, and none accepted, that no more may be sent."""
-        return len(self.holding) + self.tally["unclear"] >= MAX_DOUBTS and not self.tally["submitted"]
+        """Whether so many submissions of this run are in doubt, and none accepted, that no more may be sent."""
+        in_doubt = min(self.tally["claimed"], len(self.holding) + self.tally["unclear"])
+        return in_doubt >= MAX_DOUBTS and not self.tally["submitted"]
 
     async def sleep(self, seconds: float) -> bool:
         """Wait, unless the run leaves first. True when the time has passed."""

@@ -166,3 +166,17 @@ async def test_three_unclear_and_none_accepted(make_lab):
     assert "unclear" in ran.summary.reason
     assert lab.counts() == {"unclear": 3, "pending": 5}
     assert lab.ledger.totals["charged"] == 3
+
+
+async def test_doubts_of_other_runs_do_not_end_this_one(make_lab):
+    """Receipts of calls that never arrived, and a lost state: one new task is sent, and settles all of them."""
+    lab = make_lab()
+    await lab.run(lab.manifest(1, job="before"))
+    manifest = lab.manifest(6)
+    lab.network.down = True
+    await lab.run(manifest, concurrency=4, limit=4)
+    lab.network.down = False
+    lab.forget_state()
+    assert (await lab.run(manifest)).exit_code == 0
+    assert lab.counts() == {"downloaded": 6}
+    assert lab.ledger.totals["charged"] == 7
