@@ -35,9 +35,11 @@ def worst(codes: list[int]) -> int:
 def conclude(s: Session) -> End:
     """Sum a run up from the state and its stop."""
     counts = s.store.counts(s.selection)
-    paid = s.store.counts(replace(s.selection, orphaned=True, include=(), exclude=()))
-    counts |= {status: paid.get(status, 0) for status in (*IN_FLIGHT, Status.SUCCEEDED)}  # orphaned or not selected
-    overdue = sum(task.overdue for task in s.store.tasks(s.selection, statuses=(Status.SUBMITTED, Status.PROCESSING)))
+    # What is paid for and not home counts whichever edition it is of, orphaned or not, selected or not.
+    whole_job = replace(s.selection, edition=None, orphaned=True, include=(), exclude=(), ids=None)
+    paid = s.store.counts(whole_job)
+    counts |= {status: paid.get(status, 0) for status in (*IN_FLIGHT, Status.SUCCEEDED)}
+    overdue = sum(task.overdue for task in s.store.tasks(whole_job, statuses=(Status.SUBMITTED, Status.PROCESSING)))
     code = exit_code(
         counts,
         overdue=overdue,
