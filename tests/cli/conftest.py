@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,12 @@ prompts:
 matrix:
   aspect_ratio: [16:9, 9:16]
 """
+
+
+def query(sql: str) -> list[tuple]:
+    """What the state in this folder says."""
+    with closing(sqlite3.connect("state.db")) as state:
+        return state.execute(sql).fetchall()
 
 
 @dataclass(frozen=True)

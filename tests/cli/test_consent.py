@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 
-from .conftest import KEY
+from .conftest import KEY, query
 from .test_run import ledger
 
 
@@ -63,7 +61,7 @@ def test_retry_by_class(cli, manifest):
 
 
 def attempts() -> set[int]:
-    return {row[0] for row in sqlite3.connect("state.db").execute("SELECT attempt FROM tasks")}
+    return {row[0] for row in query("SELECT attempt FROM tasks")}
 
 
 def test_a_rehearsed_name_is_the_paid_one(cli, manifest, monkeypatch, provider):
@@ -76,5 +74,5 @@ def test_a_rehearsed_name_is_the_paid_one(cli, manifest, monkeypatch, provider):
     assert shown.code == 0
     assert "simulat" not in shown.out.lower()
     assert cli("resolve", "heron-16x9-t1", "--drop").code == 0
-    rows = sqlite3.connect("state.db").execute("SELECT scope = 'simulator' FROM tasks WHERE status = 'cancelled'")
-    assert rows.fetchall() == [(0,)]
+    rows = query("SELECT scope = 'simulator' FROM tasks WHERE status = 'cancelled'")
+    assert rows == [(0,)]

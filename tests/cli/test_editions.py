@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
+
+from cli.conftest import query
 
 EARLIER = "2026-01-01"
 
@@ -19,7 +19,7 @@ def daily(paid):
 
 def editions() -> dict[str, dict[str, int]]:
     """Edition -> status -> how many, with `today` for whatever day it is."""
-    rows = sqlite3.connect("state.db").execute("SELECT edition, status, count(*) FROM tasks GROUP BY 1, 2").fetchall()
+    rows = query("SELECT edition, status, count(*) FROM tasks GROUP BY 1, 2")
     found: dict[str, dict[str, int]] = {}
     for edition, status, count in rows:
         found.setdefault(edition if edition == EARLIER else "today", {})[status] = count
@@ -66,7 +66,7 @@ def test_an_edited_prompt_is_todays_not_an_earlier_days(cli, daily):
     daily.write_text(daily.read_text().replace("in the mist", "in the rain"))
     assert cli("run", daily).code == 0
     assert editions() == {EARLIER: {"downloaded": 4}, "today": {"downloaded": 4}}
-    assert sqlite3.connect("state.db").execute("SELECT sum(orphaned) FROM tasks").fetchone() == (0,)
+    assert query("SELECT sum(orphaned) FROM tasks")[0] == (0,)
 
 
 def test_retry_is_about_the_newest_edition(cli, daily, provider):
@@ -79,9 +79,7 @@ def test_retry_is_about_the_newest_edition(cli, daily, provider):
     assert before == {EARLIER: {"downloaded": 2, "failed": 2}, "today": {"downloaded": 2, "failed": 2}}
     cli("run", daily, "--edition", EARLIER, "--limit", "0")
     cli("retry", "birds", "--failed")
-    attempts = dict(
-        sqlite3.connect("state.db").execute("SELECT edition, max(attempt) FROM tasks GROUP BY edition").fetchall()
-    )
+    attempts = dict(query("SELECT edition, max(attempt) FROM tasks GROUP BY edition"))
     assert attempts.pop(EARLIER) == 1
     assert list(attempts.values()) == [2]
     daily.write_text(text)

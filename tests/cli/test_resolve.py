@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import urllib.request
 
 import pytest
 
 from batcher.simulator import Settings
 from batcher.simulator.serving import start
-from cli.conftest import KEY, MANIFEST
+from cli.conftest import KEY, MANIFEST, query
 
 
 @pytest.fixture
@@ -38,11 +37,7 @@ def unclear(tmp_path, monkeypatch, cli):
 
 
 def statuses() -> dict[str, str]:
-    state = sqlite3.connect("state.db")
-    try:
-        return dict(state.execute("SELECT name, status FROM tasks").fetchall())
-    finally:
-        state.close()
+    return dict(query("SELECT name, status FROM tasks"))
 
 
 def generations(running) -> dict[str, str]:
@@ -53,11 +48,7 @@ def generations(running) -> dict[str, str]:
 
 
 def id_of(name: str) -> str:
-    state = sqlite3.connect("state.db")
-    try:
-        return state.execute("SELECT external_task_id FROM tasks WHERE name = ?", (name,)).fetchone()[0]
-    finally:
-        state.close()
+    return dict(query("SELECT name, external_task_id FROM tasks"))[name]
 
 
 def test_it_is_never_resent_by_itself(cli, unclear):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 import urllib.request
 from pathlib import Path
 
 import av
 import pytest
 
-from cli.conftest import KEY, MANIFEST
+from cli.conftest import KEY, MANIFEST, query
 
 
 def ledger(provider) -> dict:
@@ -34,7 +33,7 @@ def test_a_run_leaves_playable_clips_sidecars_and_a_state(cli, manifest):
     assert sidecar["prompt"] == "A heron stands in the mist"
     assert sidecar["simulated"] is True
     assert Path("out/birds-simulated/heron-16x9-t1.jpg").stat().st_size > 0
-    rows = sqlite3.connect("state.db").execute("SELECT status, count(*) FROM tasks GROUP BY status").fetchall()
+    rows = query("SELECT status, count(*) FROM tasks GROUP BY status")
     assert rows == [("downloaded", 4)]
 
 
@@ -132,7 +131,7 @@ def test_a_refused_key_stops_the_run_and_fails_nothing(cli, paid, monkeypatch):
     result = cli("run", paid, "-y")
     assert result.code == 77
     assert "refuses the key" in result.err
-    assert sqlite3.connect("state.db").execute("SELECT DISTINCT status FROM tasks").fetchall() == [("pending",)]
+    assert query("SELECT DISTINCT status FROM tasks") == [("pending",)]
 
 
 def test_a_budget_stops_and_resumes(cli, paid, provider):
@@ -164,9 +163,7 @@ def test_no_signed_url_survives(cli, manifest, tmp_path):
     for path in tmp_path.rglob("*"):
         if path.is_file() and not path.name.startswith("state.db"):
             assert b"Signature=" not in path.read_bytes(), path
-    assert sqlite3.connect("state.db").execute(
-        "SELECT count(*) FROM attempts WHERE asset_url LIKE '%?%'"
-    ).fetchone() == (0,)
+    assert query("SELECT count(*) FROM attempts WHERE asset_url LIKE '%?%'")[0] == (0,)
 
 
 def test_json_is_one_event_a_line_and_ends_with_the_summary(cli, manifest):
@@ -197,7 +194,7 @@ def test_retry_buys_a_new_attempt_only_where_one_was_bought(cli, manifest):
     manifest.write_text(text.replace("A heron stands", "simulate refusal, a heron stands"))
     cli("run", manifest)
     cli("retry", "birds", "--failed")
-    ids = dict(sqlite3.connect("state.db").execute("SELECT name, external_task_id FROM tasks").fetchall())
+    ids = dict(query("SELECT name, external_task_id FROM tasks"))
     assert ids["heron-16x9-t1"].endswith("-a1")
     assert ids["swift-16x9-t1"].endswith("-a2")
 
