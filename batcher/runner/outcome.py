@@ -38,7 +38,8 @@ def conclude(s: Session) -> End:
     # What is paid for and not home counts whichever edition it is of, orphaned or not, selected or not.
     whole_job = replace(s.selection, edition=None, orphaned=True, include=(), exclude=(), ids=None)
     paid = s.store.counts(whole_job)
-    counts |= {status: paid.get(status, 0) for status in (*IN_FLIGHT, Status.SUCCEEDED)}
+    counts |= {status: paid.get(status, 0) for status in (*IN_FLIGHT, Status.SUCCEEDED, Status.UNCLEAR)}
+    counts[Status.FAILED] = max(counts.get(Status.FAILED, 0), s.tally["failed"])
     overdue = sum(task.overdue for task in s.store.tasks(whole_job, statuses=(Status.SUBMITTED, Status.PROCESSING)))
     code = exit_code(
         counts,
@@ -78,7 +79,8 @@ def _next(s: Session, counts: Mapping[str, int], code: int) -> list[str]:
     if code in (FINISHED, FAILED) and counts.get(Status.PENDING, 0) and _manifest(s):
         lines.append(f"batcher run {_manifest(s)}")  # --limit left some
     if unclear:
-        first = s.store.tasks(s.selection, statuses=(Status.UNCLEAR,), limit=1)[0]
+        whole_job = replace(s.selection, edition=None, orphaned=True, include=(), exclude=(), ids=None)
+        first = s.store.tasks(whole_job, statuses=(Status.UNCLEAR,), limit=1)[0]
         lines.append(f"batcher resolve {first.name} --adopt TASK_ID | --resubmit | --drop")
     if counts.get(Status.FAILED, 0):
         lines += [

@@ -14,6 +14,7 @@ from batcher.events import Active, Event, EventKind
 from batcher.policy import concurrency, submission
 from batcher.policy.budget import Budget, Spent
 from batcher.policy.polling import Pace
+from batcher.tasks import Status
 from batcher.times import iso
 
 if TYPE_CHECKING:
@@ -179,7 +180,14 @@ class Session:
         """Whether some other task may yet be accepted in this run, and so serve as a control."""
         if self.stop is not None or not self.options.buys or self.is_in_the_dark:
             return False
-        others = any(task_id not in self.holding for task_id in self.walking)
+        accepted = (
+            Status.SUBMITTED,
+            Status.PROCESSING,
+            Status.SUCCEEDED,
+        )  # under this key they were controls already
+        others = any(
+            task_id not in self.holding and walk.task.status not in accepted for task_id, walk in self.walking.items()
+        )
         return others or (self.may_claim and self.store.waiting(self.selection)[0] > 0)
 
     @property
