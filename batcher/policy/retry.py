@@ -15,7 +15,6 @@ BASE_S = 1.0
 CAP_S = 60.0
 BUSY_BASE_S = 2.0
 """First wait after "slots full". The API's advice is at least 1 s."""
-GET_CAP_S = 300.0
 
 
 class FailureClass(StrEnum):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batcher.runner.session import Session, Stop
+    from batcher.state.queries import Selection
 
 FINISHED, FAILED, UNFINISHED = 0, 1, 75
 
@@ -35,8 +36,7 @@ def worst(codes: list[int]) -> int:
 def conclude(s: Session) -> End:
     """Sum a run up from the state and its stop."""
     counts = s.store.counts(s.selection)
-    # What is paid for and not home counts whichever edition it is of, orphaned or not, selected or not.
-    whole_job = replace(s.selection, edition=None, orphaned=True, include=(), exclude=(), ids=None)
+    whole_job = _whole_job(s)
     paid = s.store.counts(whole_job)
     counts |= {status: paid.get(status, 0) for status in (*IN_FLIGHT, Status.SUCCEEDED, Status.UNCLEAR)}
     counts[Status.FAILED] = max(counts.get(Status.FAILED, 0), s.tally["failed"])
@@ -79,8 +79,7 @@ def _next(s: Session, counts: Mapping[str, int], code: int) -> list[str]:
     if code in (FINISHED, FAILED) and counts.get(Status.PENDING, 0) and _manifest(s):
         lines.append(f"batcher run {_manifest(s)}")  # --limit left some
     if unclear:
-        whole_job = replace(s.selection, edition=None, orphaned=True, include=(), exclude=(), ids=None)
-        first = s.store.tasks(whole_job, statuses=(Status.UNCLEAR,), limit=1)[0]
+        first = s.store.tasks(_whole_job(s), statuses=(Status.UNCLEAR,), limit=1)[0]
         lines.append(f"batcher resolve {first.name} --adopt TASK_ID | --resubmit | --drop")
     if counts.get(Status.FAILED, 0):
         lines += [
@@ -88,6 +87,11 @@ def _next(s: Session, counts: Mapping[str, int], code: int) -> list[str]:
             f"batcher status {job} --failed".replace("  ", " "),
         ]
     return lines
+
+
+def _whole_job(s: Session) -> Selection:
+    """What is paid for and not home counts whichever edition it is of, orphaned or not, selected or not."""
+    return replace(s.selection, edition=None, orphaned=True, include=(), exclude=(), ids=None)
 
 
 def _manifest(s: Session) -> str | None:

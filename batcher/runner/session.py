@@ -12,7 +12,7 @@ import anyio
 
 from batcher.events import Active, Event, EventKind
 from batcher.policy import concurrency, submission
-from batcher.policy.budget import Budget, Spent
+from batcher.policy.budget import Budget
 from batcher.policy.polling import Pace
 from batcher.tasks import Status
 from batcher.times import iso
@@ -115,7 +115,6 @@ class Session:
     emit: Callable[[Event], None]
 
     limit: concurrency.Limit = field(default_factory=concurrency.Limit)
-    spent: Spent = field(default_factory=Spent)
     durations: dict[str, list[float]] = field(default_factory=dict)
     proof_tried: bool = False
     proving: anyio.Lock = field(default_factory=anyio.Lock)

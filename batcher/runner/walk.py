@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 DOWNLOAD_TRIES = 6
 """Tries to bring one clip home in one run. After that it stays `succeeded` and the next run goes on."""
 
-WITHOUT_FILE_LOOKS = 5
-"""Looks at a finished generation that shows no file, before it is left for the next run."""
-
 ASSET_LIFE_S = 30 * 86400.0
 """Files are cleared after 30 days (API notes, 7)."""
 
