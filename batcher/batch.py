@@ -24,7 +24,7 @@ from batcher.events import EventKind, Snapshot, Summary
 from batcher.policy import concurrency
 from batcher.policy.polling import typical_s
 from batcher.prepare import commit, folder_name, open_account, refuse_rename, root_of
-from batcher.recall import catch_up, sent_before
+from batcher.recall import adopt_from_disk, catch_up, sent_before
 from batcher.runner.outcome import conclude
 from batcher.runner.run import run
 from batcher.runner.session import Options, Session
@@ -144,11 +144,14 @@ class Batch:
                 hint="choose others with -s, or run the manifest without a budget in dollars",
             )
         now = self.clock.now()
-        used = await sent_before(self._folder_of(job), has_history=True)
+        folder = self._folder_of(job)
+        used = await sent_before(folder, has_history=True)
         with self.store.transaction():
-            behind = {task.id for task in catch_up(self.store, tasks, used, now=now)}
+            behind = catch_up(self.store, tasks, used, now=now)
+        await adopt_from_disk(self.store, folder, behind, now=now)
+        known = {task.id for task in behind}
         for task in tasks:
-            if task.id not in behind and task.status is not Status.PENDING:
+            if task.id not in known and task.status is not Status.PENDING:
                 self.store.next_attempt(task, namespace=account.namespace, wait_s=0.0, now=now)
         marked = tuple(task.id for task in tasks)
         selection = Selection(job=job.job, scope=self.endpoint.scope, ids=marked, orphaned=True)

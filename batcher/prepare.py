@@ -14,7 +14,7 @@ from batcher.catalog import price_usd
 from batcher.errors import UsageError
 from batcher.identity import content_hash, derive_namespace
 from batcher.manifest import Problems
-from batcher.recall import catch_up, sent_before
+from batcher.recall import adopt_from_disk, catch_up, sent_before
 from batcher.state.planning import Wanted
 from batcher.state.queries import Selection
 from batcher.state.rows import Account, Job
@@ -264,9 +264,11 @@ async def commit(
     used = await sent_before(folder, has_history=has_history)
     remembered = folder.receipts.read()
     for content, task in prepared.renamed.items():
-        was_sent = store.attempt(task.external_task_id) is not None
-        if was_sent and task.external_task_id not in remembered:  # the new folder must know what the old one does
-            await folder.receipts.append(task.external_task_id, content, account=account.key_fingerprint, now=now)
+        sent = store.attempt(task.external_task_id)
+        if sent and task.external_task_id not in remembered:  # the new folder must know what the old one does
+            await folder.receipts.append(
+                task.external_task_id, content, post=sent.posts, account=account.key_fingerprint, now=now
+            )
     with store.transaction():
         store.save_job(
             Job(
@@ -301,13 +303,9 @@ async def commit(
                 scope=prepared.scope,
             )
         behind = catch_up(store, prepared.known.values(), used, now=now)
-    adopted = []
-    left = [task for task in prepared.known.values() if task.status is Status.SUBMITTING]
-    for task in [task for task in added if task.status is Status.SUBMITTING] + behind + left:
-        if assets := await folder.adopt(task):
-            generation_id = await folder.generation_of(task)
-            adopted.append(store.adopted(task, assets, generation_id=generation_id, now=now))
-    return adopted
+    recalled = {task.id: task for task in (*prepared.known.values(), *added, *behind)}
+    doubtful = [task for task in recalled.values() if task.status is Status.SUBMITTING]
+    return await adopt_from_disk(store, folder, doubtful, now=now)
 
 
 def stored_root(root: Path, state_path: Path) -> str:

@@ -51,12 +51,27 @@ def catch_up(store: Store, tasks: Iterable[Task], used: Mapping[str, Used], *, n
     ]
 
 
+async def adopt_from_disk(store: Store, folder: Folder, tasks: Iterable[Task], *, now: float) -> list[Task]:
+    """Those of these tasks in `submitting` whose whole clips lie in the folder, home now."""
+    adopted = []
+    for task in tasks:
+        if assets := await folder.adopt(task):
+            generation_id = await folder.generation_of(task)
+            adopted.append(store.adopted(task, assets, generation_id=generation_id, now=now))
+    return adopted
+
+
 def is_behind(task: Task, attempt: Attempt | None, used: Used) -> bool:
-    """Whether the folder knows of a create call that the state does not."""
-    if task.status not in (Status.PENDING, Status.FAILED) or used.attempt < task.attempt:
+    """Whether the folder knows of a create call that the state does not.
+
+    A later attempt than the state's was bought because that one had ended, whatever the state still says of it.
+    """
+    if task.status in (Status.DOWNLOADED, Status.CANCELLED) or used.attempt < task.attempt:
         return False
     if used.attempt > task.attempt:
         return True
+    if task.status not in (Status.PENDING, Status.FAILED):
+        return False
     if used.external_task_id != task.external_task_id:
         return task.status is Status.PENDING
     return used.posts > (attempt.posts if attempt else 0)  # a failure that was never bought is retried under its id

@@ -46,10 +46,7 @@ NEXT: dict[Status, frozenset[Status]] = {
     Status.PROCESSING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.PENDING}),
     Status.SUCCEEDED: frozenset({Status.DOWNLOADED, Status.FAILED, Status.CANCELLED}),
     Status.DOWNLOADED: frozenset({Status.SUCCEEDED, Status.CANCELLED}),  # its file was deleted: fetch it again
-    Status.FAILED: frozenset(
-        # submitting: an old backup, and a receipt of an attempt that it does not know
-        {Status.PENDING, Status.SUBMITTING, Status.CANCELLED}
-    ),
+    Status.FAILED: frozenset({Status.PENDING, Status.CANCELLED}),
     Status.UNCLEAR: frozenset({Status.SUBMITTED, Status.PENDING, Status.CANCELLED}),
     Status.CANCELLED: frozenset(),
 }

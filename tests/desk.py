@@ -68,10 +68,11 @@ class Desk:
         return {task.name: task for task in self.store.known(prepared.hashes).values()}
 
     def receive(self, task, *, job=None):
-        """Write the receipt of a create call, as each one has before it is made."""
+        """Write the receipt of a create call that was claimed, as each one has before it is made."""
         folder = Folder(self.out, folder_name(job or task.job, simulated=self.endpoint.is_simulated), inline=True)
         what = (task.external_task_id, task.content_hash)
-        anyio.run(lambda: folder.receipts.append(*what, account=self.endpoint.fingerprint, now=NOW.timestamp()))
+        more = {"post": self.store.attempt(task.external_task_id).posts, "account": self.endpoint.fingerprint}
+        anyio.run(lambda: folder.receipts.append(*what, **more, now=NOW.timestamp()))
 
     def send(self, task):
         """As a run does it, to the moment when the provider took it."""
@@ -85,6 +86,11 @@ class Desk:
         claimed = self.store.claim(task, account=self.endpoint.fingerprint, now=NOW.timestamp())
         self.receive(task)
         return self.store.released(claimed, reason="busy", wait_s=0, refused=True, now=NOW.timestamp())
+
+    def call_off(self, task):
+        """... or claimed, and let go of before a byte was sent or a receipt written."""
+        claimed = self.store.claim(task, account=self.endpoint.fingerprint, now=NOW.timestamp())
+        return self.store.released(claimed, reason="not sent", wait_s=0, refused=False, now=NOW.timestamp())
 
     def fail(self, task, *, bought):
         """... or to its failure: at the provider, or as a request that it refuses."""

@@ -10,6 +10,7 @@ from desk import FOX, KEY, OWL, RENAMED, SIMULATED, Desk
 
 from batcher.assets import Folder
 from batcher.environment import Environment
+from batcher.generations import Generation, GenerationStatus
 from batcher.identity import derive_namespace, external_task_id
 from batcher.manifest import load
 from batcher.recall import is_behind, sent_before
@@ -229,6 +230,38 @@ def test_an_old_backup_that_knows_an_attempt_does_not_forget_a_later_call(desk):
     assert desk.store.attempt(after.external_task_id).posts == 2
 
 
+def test_a_claim_that_was_let_go_of_hides_no_later_call(desk):
+    """It counts as a call in the state and has no receipt: the receipt of the next one says that it is the second."""
+    waiting = desk.call_off(desk.plan(desk.write(FOX))["fox-t1"])
+    backup = desk.backup()
+    desk.send(waiting)
+    desk.restore(backup)
+    assert desk.plan(load(desk.path))["fox-t1"].status is Status.SUBMITTING
+
+
+@pytest.mark.parametrize("status", ["submitted", "processing", "unclear"])
+def test_an_old_backup_that_has_an_attempt_in_flight_does_not_forget_the_next(desk, status):
+    """The first has failed since and another was bought: that one is looked for, and no third is."""
+    task = desk.plan(desk.write(FOX))["fox-t1"]
+    task = desk.store.claim(task, account=desk.endpoint.fingerprint, now=0.0)
+    desk.receive(task)
+    if status == "unclear":
+        task = desk.store.parked(task, reason="lost", now=0.0)
+    if status in ("submitted", "processing"):
+        made = Generation(id="845", status=GenerationStatus.SUBMITTED)
+        task = desk.store.accepted(task, made, request_id=None, how="create", now=0.0)
+    if status == "processing":
+        task = desk.store.processing(task, now=0.0)
+    backup = desk.backup()
+    if status != "unclear":
+        task = desk.store.failed(task, failure=("provider", "500", "no"), bought=True, now=0.0)
+    again = desk.store.next_attempt(task, namespace=derive_namespace(KEY), wait_s=0, now=0.0)
+    desk.send(again)
+    desk.restore(backup)
+    after = desk.plan(load(desk.path))["fox-t1"]
+    assert (after.status, after.external_task_id) == ("submitting", again.external_task_id)
+
+
 @pytest.mark.parametrize("bought", [True, False], ids=["bought", "never bought"])
 def test_an_old_backup_that_knows_a_failure_does_not_forget_its_retry(desk, bought):
     """What was bought is retried under the next id, what never was under its own: both are found."""
@@ -316,14 +349,24 @@ def test_sidecars_are_read_only_where_the_state_knows_nothing(desk):
         pytest.param("failed", 1, {"external_task_id": "fox-a2", "attempt": 2}, True, id="failed, and bought again"),
         pytest.param("failed", 2, {}, False, id="failed again"),
         *(
-            pytest.param(status, 1, {"external_task_id": "fox-a2", "attempt": 2, "posts": 9}, False, id=status)
+            pytest.param(status, 1, {"posts": 9}, False, id=f"{status}, and called again under its id")
             for status in Status
             if status not in ("pending", "failed")
+        ),
+        *(
+            pytest.param(
+                status,
+                1,
+                {"external_task_id": "fox-a2", "attempt": 2},
+                status not in ("downloaded", "cancelled"),
+                id=f"{status}, and a later attempt",
+            )
+            for status in Status
         ),
     ],
 )
 def test_a_state_is_behind_where_the_folder_knows_a_call_that_it_does_not(desk, status, number, told, is_it):
-    """Only what waits or has failed would be sent again; all else is at the provider, home, or a person's."""
+    """Under its own id only what waits or has failed would be sent again; a later attempt goes before an open one."""
     task = desk.send(desk.refuse(desk.plan(desk.write(FOX))["fox-t1"]))
     attempt = replace(desk.store.attempt(task.external_task_id), posts=2)
     task = replace(task, status=Status(status), attempt=number, external_task_id=f"fox-a{number}")

@@ -26,10 +26,7 @@ def test_every_task_can_still_be_brought_home_or_given_up():
 
 def test_nothing_is_bought_without_an_intent_on_disk():
     assert {status for status in Status if Status.SUBMITTED in NEXT[status]} == {Status.SUBMITTING, Status.UNCLEAR}
-    assert {status for status in Status if Status.SUBMITTING in NEXT[status]} == {
-        Status.PENDING,
-        Status.FAILED,  # in an old backup: a receipt tells of a later attempt
-    }
+    assert {status for status in Status if Status.SUBMITTING in NEXT[status]} == {Status.PENDING}
 
 
 def test_a_submission_ends_in_what_is_known_or_in_a_question():

@@ -34,6 +34,7 @@ class Receipt:
     account: str = ""
     """The fingerprint of the key of the last POST; empty in receipts that do not say."""
     posts: int = 1
+    """How many calls were made under this id: as many as it has lines, or more where the state counted more."""
 
 
 class Receipts:
@@ -44,13 +45,16 @@ class Receipts:
         self.path = path
         self._inline = inline
 
-    async def append(self, external_task_id: str, content_hash: str, *, account: str = "", now: float) -> None:
+    async def append(
+        self, external_task_id: str, content_hash: str, *, post: int = 1, account: str = "", now: float
+    ) -> None:
         """Record one POST, durably, before it is sent; raise `DiskError` where that is not possible.
 
-        `account` is the fingerprint of the key, `now` is in Unix seconds.
+        `post` is its number under this id as the state counts it, `account` the fingerprint of the key, `now` is in
+        Unix seconds.
         """
         receipt = {"external_task_id": external_task_id, "content_hash": content_hash, "at": iso(now)}
-        line = json.dumps({**receipt, "account": account})
+        line = json.dumps({**receipt, "post": post, "account": account})
         if self._inline:
             self._append(line)
         else:
@@ -76,7 +80,7 @@ class Receipts:
                 continue
             first = found.get(receipt.external_task_id)
             if first:
-                receipt = replace(receipt, at=first.at, posts=first.posts + 1)
+                receipt = replace(receipt, at=first.at, posts=max(first.posts + 1, receipt.posts))
             found[receipt.external_task_id] = receipt
         return found
 
@@ -129,9 +133,15 @@ def _parse(line: bytes) -> Receipt | None:
             content_hash=str(content["content_hash"]),
             at=str(content["at"]),
             account=str(content.get("account", "")),
+            posts=_number(content.get("post")),
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _number(post: object) -> int:
+    """Which call it was; the first where that is no number anybody counted to."""
+    return post if isinstance(post, int) and 0 < post < 1_000_000 else 1
 
 
 def _ends_whole(fd: int) -> bool:

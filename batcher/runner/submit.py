@@ -134,9 +134,14 @@ class _Submission:
         s.store.check_alive()
         s.folder(task).check_space(clips=1)
         if self.posted is not None or self.may_be_sent:
-            s.store.count_post(task)  # before the receipt: a receipt too many would look like a lost state
+            s.store.count_post(task)  # before the receipt, which says its number
+        attempt = s.store.attempt(task.external_task_id)
         await s.folder(task).receipts.append(
-            task.external_task_id, task.content_hash, account=s.account.key_fingerprint, now=s.clock.now()
+            task.external_task_id,
+            task.content_hash,
+            post=attempt.posts if attempt else 1,
+            account=s.account.key_fingerprint,
+            now=s.clock.now(),
         )
         s.show(task, "submitting")
         if s.is_leaving:

@@ -146,8 +146,14 @@ class Planning(Records):
         )
 
     def inherit(self, task: Task, before: Used, *, now: float) -> Task:
-        """A receipt says that this task was sent, which the state does not know: it is an old backup."""
-        moved = self._move(
+        """A receipt says that this task was sent, which the state does not know: it is an old backup.
+
+        No step of a task's life, but a jump to where it is already: `NEXT` says nothing of it. What is home or was
+        given up stays so.
+        """
+        if task.status in (Status.DOWNLOADED, Status.CANCELLED):
+            raise StateError(f"{task.name} is {task.status}: it cannot go back to {Status.SUBMITTING}")
+        moved = self._put(
             task,
             Status.SUBMITTING,
             attempt=before.attempt,
@@ -156,6 +162,7 @@ class Planning(Records):
             generation_id=None,
             submitted_at=None,
             finished_at=None,
+            overdue=0,
             **NO_ERROR,
         )
         self._reserve(moved, now=now, account=before.account, posts=before.posts)
@@ -191,6 +198,9 @@ class Planning(Records):
         """The guarded statement: `task` must still be as we know it, and `to` must be allowed from there."""
         if to not in NEXT[task.status]:
             raise StateError(f"{task.name} cannot go from {task.status} to {to}")
+        return self._put(task, to, **changes)
+
+    def _put(self, task: Task, to: Status, **changes: Any) -> Task:
         names = "".join(f", {name} = ?" for name in changes)
         return self._one(
             f"UPDATE tasks SET status = ?{names} WHERE id = ? AND status = ? AND external_task_id = ?",

@@ -279,10 +279,12 @@ class Queries:
     def editions(self, *, job: str, scope: str) -> list[tuple[str, int]]:
         """A job's editions, newest first, with how many of their tasks still want work.
 
-        An overdue one is at the provider and may stay there for ever: each run looks at it, and none waits for it.
+        An overdue one is at the provider and may stay there for ever, and a clip that a run could not fetch may never
+        come: each run looks at them, and none waits for them.
         """
         rows = self._rows(
-            "SELECT edition, max(id) AS newest, sum(status IN ('pending','submitting','succeeded')"
+            "SELECT edition, max(id) AS newest, sum(status IN ('pending','submitting')"
+            " OR (status = 'succeeded' AND error_code IS NULL)"
             " OR (status IN ('submitted','processing') AND NOT overdue)) AS unfinished"
             " FROM tasks WHERE job = ? AND scope = ? AND orphaned = 0"
             " GROUP BY edition ORDER BY newest DESC",

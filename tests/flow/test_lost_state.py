@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from dataclasses import replace
 
+import anyio
 import pytest
 
 from batcher.errors import LockedError
@@ -156,6 +157,61 @@ async def test_a_backup_from_before_a_retry(make_lab, by_retry):
     assert ran.exit_code == 0
     assert lab.counts() == {"downloaded": 1}
     assert lab.ledger.totals["charged"] == 2
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_a_backup_from_while_an_attempt_was_in_flight(make_lab, is_kept):
+    """It failed since and another was bought, as `run.attempts: 2` allows: the backup's failure buys no third.
+
+    The gateway neither finds nor refuses ids, so the clip on the disk is the only proof; without it a person decides.
+    """
+    lab = make_lab(script=("fails",), used_ids="create", finds_external_ids=False, lists=False)
+    manifest = lab.manifest(1, run={"attempts": 2})
+    backups = []
+    await lab.run(manifest, watch=lambda e: backups.append(lab.back_up()) if e.kind is EventKind.SUBMITTED else None)
+    assert lab.ledger.totals["charged"] == 2
+    if not is_kept:
+        lab.clips()[0].unlink()
+    lab.restore(backups[0])
+    assert lab.counts() == {"submitted": 1}
+    assert (await lab.run(manifest)).exit_code == (0 if is_kept else 1)
+    assert lab.counts() == {"downloaded" if is_kept else "unclear": 1}
+    assert lab.ledger.totals["charged"] == 2
+
+
+async def test_retry_finds_the_clip_that_a_backup_forgot(make_lab):
+    """Failed in the backup, bought again since, and home: `retry` adopts it where no gateway could show it."""
+    lab = make_lab(script=("fails",), used_ids="create", finds_external_ids=False, lists=False)
+    manifest = lab.manifest(1)
+    await lab.run(manifest)
+    backup = lab.back_up()
+    await lab.retry(lab.tasks())
+    lab.restore(backup)
+    assert (await lab.retry(lab.tasks())).exit_code == 0
+    assert lab.counts() == {"downloaded": 1}
+    assert lab.ledger.totals["charged"] == 2
+
+
+async def test_a_backup_from_after_a_claim_that_was_let_go_of(make_lab):
+    """Claimed and released unsent, saved, sent since: the receipt says that it is the second call of its id."""
+    lab = make_lab(used_ids="create", finds_external_ids=False, lists=False)
+    manifest = lab.manifest(2)
+
+    def leave(event):
+        if event.kind is EventKind.SUBMIT:
+            lab.batch.session.halt(lab.interruption)
+
+    await lab.run(manifest, watch=leave)
+    assert lab.counts() == {"pending": 2}
+    backup = lab.back_up()
+    await lab.run(manifest)
+    for clip in lab.clips():
+        clip.unlink()
+    lab.restore(backup)
+    assert lab.counts() == {"pending": 2}
+    with anyio.fail_after(86400):
+        await lab.run(manifest)
+    assert set(lab.ledger.charges.values()) == {1}
 
 
 async def test_an_adopted_clip_deleted_later(make_lab):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import anyio
 import pytest
 
@@ -146,6 +148,23 @@ async def test_an_unfinished_edition_comes_first(make_lab):
     assert {task.edition for task in lab.tasks()} == {"2026-11-22", "2026-11-23"}
     lab.assert_all_home(6)
     assert (await lab.run(manifest)).summary.submitted == 0
+
+
+async def test_a_clip_that_cannot_be_fetched_holds_up_no_edition(make_lab):
+    """Its host is not allowed: it is tried at every run, tells so by the exit code, and tonight's set is made."""
+    lab = make_lab(script=("ok", "hostile-url"))
+    manifest = lab.manifest(2, edition="{{ today }}")
+    assert (await lab.run(manifest)).exit_code == 75
+    await anyio.sleep(DAY_S)
+    ran = await lab.run(manifest)
+    assert ran.exit_code == 75
+    assert ran.of(EventKind.DOWNLOAD), "the old one was tried again"
+    editions = Counter((task.edition, str(task.status)) for task in lab.tasks())
+    assert editions == {
+        ("2026-11-22", "downloaded"): 1,
+        ("2026-11-22", "succeeded"): 1,
+        ("2026-11-23", "downloaded"): 2,
+    }
 
 
 async def test_odd_generations_come_home_too(make_lab):

@@ -202,8 +202,8 @@ def test_the_calls_of_a_known_attempt_are_those_that_the_folder_counted(store):
     assert (attempt.posts, attempt.key_fingerprint) == (5, "k2")
 
 
-@pytest.mark.parametrize("status", [Status.SUBMITTING, Status.SUBMITTED, Status.PROCESSING, Status.DOWNLOADED])
-def test_what_the_state_knows_better_inherits_nothing(store, status):
-    [task] = add(store, want())
-    with pytest.raises(StateError, match=f"cannot go from {status} to submitting"):
-        store.inherit(bring(store, task, status), used(attempt=2), now=NOW)
+def test_what_is_home_or_given_up_inherits_nothing(store):
+    [fox, owl] = add(store, want(), want("owl"))
+    for end in (bring(store, fox, Status.DOWNLOADED), store.dropped(owl, now=NOW)):
+        with pytest.raises(StateError, match="cannot go back to submitting"):
+            store.inherit(end, used(attempt=2), now=NOW)
