@@ -227,6 +227,11 @@ def open_account(
     The stored namespace wins over a new key or setting, so that ids never change under paid clips.
     """
     warnings = []
+    if store.lies_on:
+        warnings.append(
+            f"{store.path} is on a network folder ({store.lies_on}): keep it on a local disk (--state), as the lock"
+            " that allows one run at a time may not reach other machines there"
+        )
     account = store.account(endpoint.scope, endpoint.fingerprint)
     stored = account or store.account(endpoint.scope)
     kept = folder.namespaces().get(endpoint.scope)

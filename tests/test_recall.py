@@ -97,6 +97,11 @@ def test_a_folders_namespace_is_never_overwritten(desk, prepared):
     assert desk.folder(prepared).namespaces() == {"cometapi": "north-of-here"}
 
 
+def test_a_state_on_a_network_folder_is_told(desk, prepared):
+    desk.store.lies_on = "nfs4"
+    assert "keep it on a local disk" in desk.account(prepared)[1][0]
+
+
 # ---- a lost state, an old backup ----------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """The state file itself: made, checked, opened; one process writes, anybody reads.
 
 WAL with `synchronous=FULL`: of the fast modes the only one that lost no acknowledged commit in any power-loss image
-(644 tried); a lost intent would be a second charge.
+(644 tried); a lost intent would be a second charge. Over a network TRUNCATE, which lost none of 1,141.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from sqlite_utils import Database
 
 from batcher.errors import BatcherError, DiskError, LockedError, StateError
+from batcher.state.mounts import network_mount
 from batcher.state.schema import APPLICATION_ID, migrations
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def open_for_writing(path: Path) -> Database:
         with _kept(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
             _harden(connection)
             _check(connection, path)
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA journal_mode = {'TRUNCATE' if network_mount(path) else 'WAL'}")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             db = Database(connection, execute_plugins=False)

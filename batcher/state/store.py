@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from batcher.errors import StateError
 from batcher.identity import external_task_id
 from batcher.state.file import open_for_writing
+from batcher.state.mounts import network_mount
 from batcher.state.planning import NO_ERROR, Planning
 from batcher.tasks import Status
 from batcher.times import iso
@@ -39,6 +40,8 @@ class Store(Planning):
         super().__init__(open_for_writing(path), path)
         self._is_locked = is_locked
         self._inode = os.stat(path).st_ino  # noqa: PTH116 - the number is the point
+        self.lies_on = network_mount(path)
+        """The kind of network file system that the state is on, if it is."""
 
     def check_alive(self) -> None:
         """Raise `StateError` if the file we write to is no longer the file at its path.
