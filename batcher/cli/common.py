@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from click.core import ParameterSource
 from batcher.times import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from batcher.cli.progress import Progress
     from batcher.environment import Environment
@@ -30,19 +31,29 @@ class Shared:
     quiet: bool
     color: str
     json: bool
+    log_file: Path | None = None
 
     def environment(self) -> Environment:
         from batcher.environment import Environment  # noqa: PLC0415 - start-up time
 
         return Environment.read(self.env_file)
 
-    def progress(self) -> Progress:
-        """How a run is shown: JSON Lines on stdout with --json, else words on stderr."""
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """How a run is shown: JSON Lines on stdout with --json, else words on stderr; perhaps in a file too."""
         from batcher.cli.live import JsonProgress, make_progress  # noqa: PLC0415 - start-up time
+        from batcher.cli.log import Logged, open_log  # noqa: PLC0415 - start-up time
 
-        if self.json:
-            return JsonProgress(sys.stdout)
-        return make_progress(sys.stderr, color=self.color, quiet=self.quiet, verbose=self.verbose)
+        view: Progress = (
+            JsonProgress(sys.stdout)
+            if self.json
+            else make_progress(sys.stderr, color=self.color, quiet=self.quiet, verbose=self.verbose)
+        )
+        if self.log_file is None:
+            yield view
+            return
+        with open_log(self.log_file) as log:
+            yield Logged(view, log)
 
     def result(self, text: str, document: Mapping[str, Any]) -> None:
         """Print a verb's result on stdout: words, or with --json one document."""
@@ -66,6 +77,11 @@ _OPTIONS = (
     click.option("-v", "--verbose", is_flag=True, help="Say more."),
     click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong, and the summary."),
     click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colours."),
+    click.option(
+        "--log-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Append every event of a run to this file, too.",
+    ),
     click.option("--json", is_flag=True, help="Results on stdout as JSON."),
 )
 

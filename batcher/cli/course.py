@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from batcher.batch import Batch
     from batcher.cli.common import Shared
+    from batcher.cli.progress import Progress
     from batcher.events import Event, Summary
 
 TICK_S = 0.125
@@ -30,7 +31,13 @@ SIGNALS = tuple(
 
 async def follow(batch: Batch, shared: Shared, work: Callable[[Callable[[Event], None]], Awaitable[Summary]]) -> int:
     """Carry out a run of `batch`, shown as the shared options say. Returns its exit code."""
-    progress = shared.progress()
+    with shared.progress() as progress:
+        return await _follow(batch, progress, work)
+
+
+async def _follow(
+    batch: Batch, progress: Progress, work: Callable[[Callable[[Event], None]], Awaitable[Summary]]
+) -> int:
     started = False
     summary: Summary | None = None
     interrupted: list[int] = []

@@ -16,6 +16,7 @@ import anyio
 import click
 
 from batcher.cli.common import Shared, shared_options
+from batcher.cli.probe import probe
 from batcher.connect import reach
 from batcher.errors import BatcherError, LockedError
 from batcher.generations import RefusalKind, Sight
@@ -50,11 +51,18 @@ class Finding:
 
 @click.command()
 @click.option("--provider", default=None, help="simulator or cometapi.  [cometapi where a key is set]")
+@click.option(
+    "--probe",
+    "probes",
+    is_flag=True,
+    help="Also send a used id again, to learn whether that is refused. Free at Kling; a gateway that does not refuse"
+    " it would charge for one more clip.",
+)
 @shared_options
-def doctor(shared: Shared, provider: str | None) -> int:
-    """Check key, endpoint, disk, clock, lock, and clips whose URL dies soon. Sends one free look, spends nothing."""
+def doctor(shared: Shared, provider: str | None, *, probes: bool) -> int:
+    """Check key, endpoint, disk, clock, lock, and clips whose URL dies soon. Sends free looks; spends nothing."""
     environment = shared.environment()
-    findings = [*_machine(), *_state(shared), *_provider(shared, environment, provider)]
+    findings = [*_machine(), *_state(shared), *_provider(shared, environment, provider, probes=probes)]
     text = "\n".join(f"{finding.mark:<4}  {finding.what:<10}  {finding.said}" for finding in findings)
     shared.result(text, {"schema": 1, "document": "doctor", "findings": [asdict(finding) for finding in findings]})
     return 78 if any(finding.mark == "bad" for finding in findings) else 0
@@ -110,7 +118,7 @@ def _healthy(shared: Shared) -> str:
     return f"{shared.state} is whole; no paid clip is about to expire"
 
 
-def _provider(shared: Shared, environment: Environment, name: str | None) -> Iterator[Finding]:
+def _provider(shared: Shared, environment: Environment, name: str | None, *, probes: bool) -> Iterator[Finding]:
     name = name or ("cometapi" if environment.has_key() else "simulator")
     endpoint: list[Endpoint] = []
 
@@ -121,6 +129,8 @@ def _provider(shared: Shared, environment: Environment, name: str | None) -> Ite
     yield _tried("key", key)
     if endpoint:
         yield _tried("provider", lambda: anyio.run(_ask, shared, environment, endpoint[0]))
+    if endpoint and probes and shared.state.exists():
+        yield _tried("used ids", lambda: anyio.run(probe, shared.state, environment, endpoint[0]))
 
 
 async def _ask(shared: Shared, environment: Environment, endpoint: Endpoint) -> str:

@@ -205,6 +205,13 @@ class Queries:
     def task(self, task_id: int) -> Task:
         return task_of(self._rows("SELECT * FROM tasks WHERE id = ?", (task_id,))[0])
 
+    def task_of(self, external_id: str) -> Task:
+        """The task that this id, the newest or an earlier one, was an attempt of."""
+        rows = self._rows(
+            "SELECT t.* FROM tasks t JOIN attempts a ON a.task = t.id WHERE a.external_task_id = ?", (external_id,)
+        )
+        return task_of(rows[0])
+
     def attempt(self, external_id: str) -> Attempt | None:
         rows = self._rows("SELECT * FROM attempts WHERE external_task_id = ?", (external_id,))
         return attempt_of(rows[0]) if rows else None

@@ -322,3 +322,18 @@ def test_two_manifests_in_one_command(cli, manifest, tmp_path):
     other.write_text(MANIFEST.format(provider="simulator").replace("birds", "fish"))
     assert cli("run", manifest, other).code == 0
     assert len(clips()) == len(clips("out/fish-simulated")) == 4
+
+
+def test_a_log_file_has_every_event_whatever_the_terminal_shows(cli, manifest, tmp_path):
+    """Appended to, run after run, for nobody else to read; where it cannot be written, nothing is sent."""
+    log = tmp_path / "night.log"
+    assert cli("-q", "run", manifest, "--log-file", log).code == 0
+    lines = log.read_text().splitlines()
+    assert sum(" processing " in line or " succeeded " in line for line in lines) >= 4
+    assert all(line[:4].isdigit() for line in lines)
+    assert log.stat().st_mode & 0o777 == 0o600
+    cli("-q", "run", manifest, "--log-file", log)
+    assert log.read_text().splitlines()[: len(lines)] == lines
+    refused = cli("run", manifest, "--log-file", tmp_path / "none" / "night.log")
+    assert refused.code == 78
+    assert "name another file" in refused.err
