@@ -196,6 +196,7 @@ class Batch:
         outcome, exit_code = "crashed", 1
         self.session = s
         try:
+            s.remembered = await sent_before(folder, has_history=True) if s.options.buys else {}
             await run(s)
             end = conclude(s)
             outcome, exit_code = end.outcome, end.exit_code

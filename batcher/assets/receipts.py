@@ -34,6 +34,7 @@ class Receipt:
     account: str = ""
     """The fingerprint of the key of the last POST; empty in receipts that do not say."""
     posts: int = 1
+    """The newest POST's number, or the number of receipts where that is more."""
 
 
 class Receipts:
@@ -44,13 +45,16 @@ class Receipts:
         self.path = path
         self._inline = inline
 
-    async def append(self, external_task_id: str, content_hash: str, *, account: str = "", now: float) -> None:
+    async def append(
+        self, external_task_id: str, content_hash: str, *, account: str = "", post: int = 1, now: float
+    ) -> None:
         """Record one POST, durably, before it is sent; raise `DiskError` where that is not possible.
 
-        `account` is the fingerprint of the key, `now` is in Unix seconds.
+        `account` is the fingerprint of the key, `post` the number of the POST under this id as the state counts them,
+        `now` is in Unix seconds. Lines alone would not do: a run may end between a POST counted and its receipt.
         """
         receipt = {"external_task_id": external_task_id, "content_hash": content_hash, "at": iso(now)}
-        line = json.dumps({**receipt, "account": account})
+        line = json.dumps({**receipt, "account": account, "post": post})
         if self._inline:
             self._append(line)
         else:
@@ -76,7 +80,7 @@ class Receipts:
                 continue
             first = found.get(receipt.external_task_id)
             if first:
-                receipt = replace(receipt, at=first.at, posts=first.posts + 1)
+                receipt = replace(receipt, at=first.at, posts=max(first.posts + 1, receipt.posts))
             found[receipt.external_task_id] = receipt
         return found
 
@@ -129,6 +133,7 @@ def _parse(line: bytes) -> Receipt | None:
             content_hash=str(content["content_hash"]),
             at=str(content["at"]),
             account=str(content.get("account", "")),
+            posts=int(content.get("post", 1)),
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

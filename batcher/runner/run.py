@@ -11,6 +11,7 @@ import anyio
 from batcher.errors import BatcherError
 from batcher.events import EventKind
 from batcher.policy import budget as budgets
+from batcher.recall import catch_up
 from batcher.runner.look import prove
 from batcher.runner.session import Stop, Walking
 from batcher.runner.walk import walk
@@ -148,6 +149,11 @@ class _Loop:
 
     def _claim(self, task: Task) -> bool:
         s = self.s
+        with s.store.transaction():
+            behind = catch_up(s.store, [task], s.remembered, now=s.clock.now())
+        if behind:  # an old backup, and the next attempt after a failure: the folder knows that it was bought already
+            self._start(behind[0], is_ours=False)
+            return True
         reason = self._over_budget(task)
         if reason is not None:
             how = " (--max-usd)" if "max_usd is" in reason else ""

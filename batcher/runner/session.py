@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from batcher.errors import BatcherError
     from batcher.fetch import Fetch
     from batcher.providers.interface import Provider
+    from batcher.state.planning import Used
     from batcher.state.queries import Selection
     from batcher.state.rows import Account
     from batcher.state.store import Store
@@ -114,6 +115,8 @@ class Session:
     rng: Random
     emit: Callable[[Event], None]
 
+    remembered: Mapping[str, Used] = field(default_factory=dict)
+    """What the output folder knew when the run began: content hash to the newest attempt that was ever sent."""
     limit: concurrency.Limit = field(default_factory=concurrency.Limit)
     durations: dict[str, list[float]] = field(default_factory=dict)
     proof_tried: bool = False

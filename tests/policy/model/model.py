@@ -1,0 +1,421 @@
+"""Every interleaving of one task's submission with one world: messages, deaths, losses, and the protocol's answers.
+
+A walk ends where nothing more can happen. What must never be met on the way are the `Harm`s.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from batcher.generations import RefusalKind
+from batcher.policy import submission as protocol
+from batcher.policy.submission import Action, Evidence
+from batcher.tasks import Status
+
+from .product import IDS, Product, Row, looked
+from .world import Control, Finds, Lock, Lost, Used, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Harm(StrEnum):
+    """What a sound protocol never does in a world that keeps the assumptions."""
+
+    PAID_TWICE = "paid twice"
+    PHANTOM = "accepted what does not exist"
+    LOST = "gave a paid generation up"
+    ENDLESS = "goes round in circles"
+
+
+class Held(NamedTuple):
+    """What the provider has, or may yet get, under one id."""
+
+    charges: int = 0
+    is_visible: bool = False
+    is_burned: bool = False
+    is_barred: bool = False
+    """The request was refused for what it says, and so will every copy of it."""
+    flying: int = 0
+    """Calls on their way whose answer nobody will read."""
+    asleep: int = 0
+    """Calls that a paused process makes when it wakes."""
+
+
+class State(NamedTuple):
+    """The state file, the output folder, the process that walks the task, and the provider."""
+
+    row: Row
+    e: Evidence | None = None
+    """None: no process walks it."""
+    has_tried: bool = False
+    """This walk made a call already."""
+    control: Control = Control.NONE
+    held: tuple[Held, ...] = (Held(),)
+    """By attempt."""
+    receipts: tuple[int, ...] = ()
+    """How many calls of each attempt the output folder knows."""
+    backup: Row | None = None
+    refuses_ids: bool = False
+    finds_ids: bool | None = None
+    luck: int = 1
+    """Setbacks that prove nothing and could go on for ever: not sent, slots full, no network."""
+    deaths: int = 1
+    copies: int = 0
+    losses: int = 0
+    hands: int = 0
+    """Times that a person comes by: retries what failed, sends an unclear one again that was not taken."""
+    purchases: int = 1
+    """What the user asked for."""
+
+    @property
+    def ours(self) -> Held:
+        return self.held[self.row.attempt - 1]
+
+    def holding(self, held: Held, number: int | None = None) -> State:
+        number = number or self.row.attempt
+        return self._replace(held=(*self.held[: number - 1], held, *self.held[number:]))
+
+
+class Model:
+    """Every state that a world and the protocol can get into together."""
+
+    def __init__(self, world: World, product: Product | None = None, *, deaths: int = 1, hands: int = 0) -> None:
+        self.world = world
+        self.product = product or Product()
+        self.first = State(
+            row=Row(),
+            control=world.control,
+            refuses_ids=world.is_known_to_refuse,
+            deaths=deaths,
+            copies=int(world.doubles),
+            losses=int(world.lost is not Lost.NOTHING),
+            hands=hands,
+        )
+        self.harms: dict[Harm, str] = {}
+        """Each with the first story that leads to it."""
+        self.ends: set[Status] = set()
+        self.states = 0
+
+    def explore(self) -> Model:
+        """Depth first, so that a state that leads back to itself is seen: a loop that changes nothing."""
+        done: set[State] = set()
+        for first in self.starts():
+            path, trail = {first: "start"}, [(first, self.after(first))]
+            while trail:
+                state, steps = trail[-1]
+                try:
+                    told, following = next(steps)
+                except StopIteration:
+                    done.add(state)
+                    del path[state]
+                    trail.pop()
+                    continue
+                except Found as found:
+                    self.harms.setdefault(found.harm, ", ".join(path.values()))
+                    del path[state]
+                    done.add(state)
+                    trail.pop()
+                    continue
+                if following in path:
+                    self.harms.setdefault(Harm.ENDLESS, ", ".join((*path.values(), told)))
+                elif following not in done:
+                    path[following] = told
+                    trail.append((following, self.after(following)))
+        self.states = len(done)
+        return self
+
+    def starts(self) -> Iterator[State]:
+        """A new task; and one whose call was made, or not, with another key."""
+        if not self.world.is_anothers:
+            yield self.first
+            return
+        row = Row(Status.SUBMITTING).counting(1, 1)
+        yield self.restarted(self.first, row)
+        yield self.restarted(self.first.holding(Held(charges=1, is_visible=True)), row)
+
+    def after(self, s: State) -> Iterator[tuple[str, State]]:
+        """All that may come next: a message lands, a process acts or dies, a person comes by."""
+        if sum(held.charges for held in s.held) > s.purchases:
+            raise Found(Harm.PAID_TWICE)
+        for number, held in enumerate(s.held, 1):
+            if held.flying:
+                for landed in self.landings(held):
+                    yield "a late call lands", s.holding(landed, number)
+            if held.asleep:
+                for _, woken in self.deliveries(held._replace(asleep=held.asleep - 1), s):
+                    yield "the sleeper sends its call", s.holding(woken, number)
+        yield from self.resting(s) if s.e is None else self.walked(s)
+
+    # ---- nobody walks it ------------------------------------------------------------------------------------------
+
+    def resting(self, s: State) -> Iterator[tuple[str, State]]:
+        row, product = s.row, self.product
+        yield from self.losses(s)
+        if self.world.lost is Lost.COMMITS and s.backup is None and row.status is not Status.PENDING:
+            yield "a backup is made", s._replace(backup=row)
+        match row.status:
+            case Status.PENDING:
+                if self.world.lost is Lost.COMMITS and s.backup is None:
+                    yield "a backup is made", s._replace(backup=row)
+                if product.opened(row, s.receipts).status is Status.SUBMITTING:
+                    yield "the folder knows better", self.restarted(s, row)
+                    return
+                claimed = product.claim(row) if product.writes_intent else row
+                e = product.fresh(product.claim(row), refuses_ids=s.refuses_ids)
+                yield "claimed", s._replace(row=claimed, e=e, has_tried=False)
+            case Status.SUBMITTED:
+                self.ends.add(row.status)
+                if product.buys_again(row, self.world.attempts):
+                    row = product.next_attempt(row)
+                    held = (*s.held, Held()) if len(s.held) < row.attempt else s.held
+                    purchases = max(s.purchases, row.attempt)
+                    yield "it fails there; another is bought", s._replace(row=row, held=held, purchases=purchases)
+            case Status.FAILED:
+                self.ends.add(row.status)
+                if s.hands:
+                    yield "a person retries", s._replace(row=product.next_attempt(row), hands=s.hands - 1)
+            case Status.UNCLEAR:
+                self.ends.add(row.status)
+                for name in self.sights(s):
+                    e = protocol.after_look(
+                        Evidence(history=True, finds_ids=s.finds_ids),
+                        looked(name, IDS[row.attempt]),
+                        external_task_id=IDS[row.attempt],
+                    )
+                    if protocol.decide(e) is Action.ACCEPT:
+                        yield "the next run finds it", self.accepted(s)
+                if s.hands and not (s.ours.charges or s.ours.flying or s.ours.asleep):
+                    yield "a person says it was not taken", s._replace(row=row.to(Status.PENDING), hands=s.hands - 1)
+
+    def losses(self, s: State) -> Iterator[tuple[str, State]]:
+        if not s.losses:
+            return
+        lost = s._replace(losses=0)
+        if not self.world.has_receipts:
+            lost = lost._replace(receipts=())
+        if self.world.lost is Lost.STATE:
+            without = lost._replace(refuses_ids=False, finds_ids=None, control=Control.LATER)
+            yield "the state is lost", self.restarted(without, None)
+        elif s.backup is not None:
+            yield "an old row comes back", self.restarted(lost, s.backup)
+
+    def restarted(self, s: State, row: Row | None) -> State:
+        """The next run begins."""
+        opened = self.product.opened(row, s.receipts)
+        e = None
+        if opened.status is Status.SUBMITTING:
+            e = self.product.inherited(opened, refuses_ids=s.refuses_ids, is_foreign=self.world.is_anothers)
+        control = Control.HERE if s.control in (Control.PASSED, Control.FAILED) else s.control
+        control = self.world.control if self.world.control is Control.PASSED else control
+        held = s.held + (Held(),) * (opened.attempt - len(s.held))
+        return s._replace(row=opened, e=e, has_tried=False, control=control, held=held)
+
+    # ---- a process walks it ---------------------------------------------------------------------------------------
+
+    def walked(self, s: State) -> Iterator[tuple[str, State]]:
+        assert s.e is not None
+        proved = {Control.PASSED: True, Control.FAILED: False}.get(s.control)
+        e = protocol.with_controls(
+            s.e,
+            proved=proved,
+            has_control=s.control is Control.HERE,
+            may_learn=s.control is Control.LATER,
+        )
+        action = self.product.decide(e)
+        s = s._replace(e=e)
+        if self.product.new_id(e):
+            renewed = s.row.to(Status.PENDING)._replace(attempt=s.row.attempt + 1)
+            yield "a new id", s._replace(row=renewed, e=None, held=(*s.held, Held()))
+            return
+        yield from self.deaths(s, action)
+        match action:
+            case Action.POST:
+                yield from self.posts(self.noted(s))
+            case Action.BACK if e.refusal in (RefusalKind.KEY, RefusalKind.FUNDS):
+                yield "stopped for lack of funds", self.restarted(s, s.row)
+            case Action.BACK:
+                yield "waited", s._replace(e=protocol.after_back(e))
+            case Action.REST:
+                yield from self.rests(s)
+            case Action.LOOK:
+                for name in self.sights(s):
+                    yield f"look: {name}", s._replace(e=saw(e, name, IDS[s.row.attempt]))
+                if s.luck:
+                    unreachable = saw(e, "unreachable", IDS[s.row.attempt])
+                    yield "look: unreachable", s._replace(e=unreachable, luck=s.luck - 1)
+            case Action.HOLD:
+                for control in (Control.HERE, Control.NONE):
+                    yield f"held: {control}", s._replace(control=control)
+            case Action.PROVE:
+                yield from self.proves(s)
+            case Action.ACCEPT:
+                yield "accepted", self.accepted(s)
+            case Action.BELIEVE | Action.GIVE_UP:
+                yield "not bought", self.not_bought(s)
+            case Action.PARK:
+                yield "parked", s._replace(row=s.row.to(Status.UNCLEAR), e=None)
+
+    def deaths(self, s: State, action: Action) -> Iterator[tuple[str, State]]:
+        """The process is killed, or leaves; with it something may be lost."""
+        if not s.deaths:
+            return
+        assert s.e is not None
+        s = s._replace(deaths=s.deaths - 1)
+        moments = {"dies": s}
+        if action is Action.POST:
+            noted = self.noted(s)
+            moments = {"dies": s, "dies, receipt written": noted}
+            moments["dies, call counted"] = noted._replace(receipts=s.receipts)
+            if self.world.lock is not Lock.KERNEL:
+                sleeper = noted.holding(noted.ours._replace(asleep=noted.ours.asleep + 1))
+                moments["sleeps, another run takes over"] = sleeper
+        for told, dead in moments.items():
+            yield told, self.restarted(dead, dead.row)
+            for lost, after in self.losses(dead):
+                yield f"{told}, {lost}", after
+            if not s.e.may_be_sent and "sleeps" not in told and dead.row.status is Status.SUBMITTING:
+                released = dead._replace(row=dead.row.to(Status.PENDING), e=None)
+                yield told.replace("dies", "leaves"), released
+
+    def noted(self, s: State) -> State:
+        """The records before a call: it is counted in the state, then in the output folder."""
+        assert s.e is not None
+        row, number = s.row, s.row.attempt
+        if s.has_tried or s.e.may_be_sent:
+            row = row.counting(number, row.counted(number) + 1)
+        receipts = s.receipts + (0,) * (number - len(s.receipts))
+        lines = self.product.receipt(row, receipts[number - 1])
+        return s._replace(
+            row=row if self.product.writes_intent else s.row,
+            receipts=(*receipts[: number - 1], lines, *receipts[number:]) if self.product.writes_receipts else (),
+            has_tried=True,
+        )
+
+    def accepted(self, s: State) -> State:
+        if not s.ours.charges:
+            raise Found(Harm.PHANTOM)
+        row = s.row if s.row.status is not Status.PENDING else s.row.to(Status.SUBMITTING)
+        return s._replace(row=row.to(Status.SUBMITTED)._replace(accepted=row.attempt), e=None)
+
+    def not_bought(self, s: State) -> State:
+        assert s.e is not None
+        status = self.product.believed(s.e)
+        may_land = s.ours.flying and not s.ours.is_barred
+        if status is Status.FAILED and (s.ours.charges or may_land):
+            raise Found(Harm.LOST)
+        row = s.row if s.row.status is not Status.PENDING else s.row.to(Status.SUBMITTING)
+        return s._replace(row=row.to(status), e=None)
+
+    # ---- what the world makes of each action -----------------------------------------------------------------------
+
+    def deliveries(self, held: Held, s: State) -> Iterator[tuple[str, Held]]:
+        """A call reaches the server: each answer it may give, with what is there afterwards."""
+        used, world = self.world.used, self.world
+        if (held.charges or held.is_burned) and used is not Used.CHARGED:
+            yield (
+                {Used.REFUSED: "exists", Used.REWORDED: "check", Used.RETURNED: "taken", Used.MIXED: "exists"}[used],
+                held,
+            )
+            if used is not Used.MIXED:
+                return
+        if not held.is_barred:
+            yield "taken", held._replace(charges=held.charges + 1, is_visible=world.finds is not Finds.LATE)
+        refused = held._replace(is_burned=world.burns)
+        spoken = refused._replace(is_barred=world.doubles and not world.is_fickle)
+        if not held.charges or not world.doubles:
+            yield "content", spoken._replace(charges=held.charges + world.refusals_charge)
+            yield "field", spoken
+            yield "check", spoken
+        if s.luck:
+            yield "busy", refused
+            yield "funds", refused
+
+    def landings(self, held: Held) -> set[Held]:
+        """A late call reaches the server, and its answer nobody."""
+        landing = held._replace(flying=held.flying - 1)
+        return {landed for _, landed in self.deliveries(landing, self.first)}
+
+    def posts(self, s: State) -> Iterator[tuple[str, State]]:
+        held = s.ours
+        yield "post: never arrives", self.answered(s, "lost", held)
+        yield "post: on its way", self.answered(s, "lost", held._replace(flying=held.flying + 1))
+        if s.luck:
+            yield "post: not sent", self.answered(s._replace(luck=s.luck - 1), "unsent", held)
+        for name, there in self.deliveries(held, s):
+            yield f"post: {name}", self.answered(s, name, there)
+            yield f"post: {name}, answer lost", self.answered(s, "lost", there)
+            if s.copies:
+                doubled = s._replace(copies=s.copies - 1)
+                late = there._replace(flying=there.flying + 1)
+                yield f"post: {name}, a copy is on its way", self.answered(doubled, name, late)
+                yield f"post: {name}, answer lost, a copy is on its way", self.answered(doubled, "lost", late)
+                for second, both in self.deliveries(there, s):
+                    yield f"post: {name}, doubled: {second}", self.answered(doubled, second, both)
+
+    def answered(self, s: State, name: str, held: Held) -> State:
+        assert s.e is not None
+        return s.holding(held)._replace(
+            e=posted(self.product, s.e, name),
+            luck=s.luck - (name in ("busy", "funds")),
+            refuses_ids=s.refuses_ids or name == "exists",
+        )
+
+    def rests(self, s: State) -> Iterator[tuple[str, State]]:
+        """Whatever was on its way has landed or never will, and shows."""
+        assert s.e is not None
+        rested = s._replace(e=protocol.after_rest(s.e))
+        if not self.world.is_bounded:
+            yield "rested, and calls outlive it", rested
+        ends, open_ends = set(), {s.ours}
+        while open_ends:
+            held = open_ends.pop()
+            ends.add(held._replace(flying=0, is_visible=bool(held.charges)))
+            if held.flying:
+                open_ends |= self.landings(held)
+        for held in ends:
+            yield "rested", rested.holding(held)
+
+    def sights(self, s: State) -> tuple[str, ...]:
+        """What a look may be answered with now."""
+        match self.world.finds:
+            case Finds.MUTE:
+                return "deaf", "trouble"
+            case Finds.ANYTHING:
+                return ("nameless",)
+            case Finds.NEVER:
+                return ("absent",)
+        if self.world.is_anothers or not s.ours.charges:
+            return ("absent", "found") if self.world.has_namesakes else ("absent",)
+        found = "nameless" if self.world.finds is Finds.NAMELESS else "found"
+        return (found,) if s.ours.is_visible else (found, "absent")
+
+    def proves(self, s: State) -> Iterator[tuple[str, State]]:
+        assert s.e is not None
+        finds_ids = self.world.finds.passes_controls
+        control = Control.PASSED if finds_ids else Control.FAILED
+        e = protocol.after_proof(s.e, finds_ids=finds_ids)
+        yield f"controls {control}", s._replace(e=e, control=control, finds_ids=finds_ids)
+        if s.luck:
+            e = protocol.after_proof(s.e, finds_ids=None)
+            yield "controls unanswered", s._replace(e=e, luck=s.luck - 1)
+
+
+class Found(Exception):  # noqa: N818 - what the search is for
+    """A harm was met."""
+
+    def __init__(self, harm: Harm) -> None:
+        super().__init__(harm)
+        self.harm = harm
+
+
+@lru_cache(maxsize=None)
+def posted(product: Product, e: Evidence, name: str) -> Evidence:
+    return protocol.after_post(e, product.posted(name))
+
+
+@lru_cache(maxsize=None)
+def saw(e: Evidence, name: str, external_id: str) -> Evidence:
+    return protocol.after_look(e, looked(name, external_id), external_task_id=external_id)
