@@ -5,6 +5,7 @@ A walk ends where nothing more can happen. What must never be met on the way are
 
 from __future__ import annotations
 
+from collections import deque
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +20,14 @@ from .world import Control, Finds, Lock, Lost, Used, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+MOST_IDS = 3
+"""A mutant that makes new ids makes no more than these."""
+
+
+MOST_FLYING = 3
+"""A mutant that sends without end has no more than these on their way. The product waits for each."""
 
 
 class Harm(StrEnum):
@@ -82,7 +91,9 @@ class State(NamedTuple):
 class Model:
     """Every state that a world and the protocol can get into together."""
 
-    def __init__(self, world: World, product: Product | None = None, *, deaths: int = 1, hands: int = 0) -> None:
+    def __init__(
+        self, world: World, product: Product | None = None, *, deaths: int = 1, hands: int = 0, luck: int = 1
+    ) -> None:
         self.world = world
         self.product = product or Product()
         self.first = State(
@@ -93,9 +104,9 @@ class Model:
             copies=int(world.doubles),
             losses=int(world.lost is not Lost.NOTHING),
             hands=hands,
+            luck=luck,
         )
-        self.harms: dict[Harm, str] = {}
-        """Each with the first story that leads to it."""
+        self.harms: set[Harm] = set()
         self.ends: set[Status] = set()
         self.states = 0
 
@@ -103,29 +114,46 @@ class Model:
         """Depth first, so that a state that leads back to itself is seen: a loop that changes nothing."""
         done: set[State] = set()
         for first in self.starts():
-            path, trail = {first: "start"}, [(first, self.after(first))]
+            path, trail = {first}, [(first, self.after(first))]
             while trail:
                 state, steps = trail[-1]
+                following = None
                 try:
-                    told, following = next(steps)
-                except StopIteration:
-                    done.add(state)
-                    del path[state]
-                    trail.pop()
-                    continue
+                    _, following = next(steps, (None, None))
                 except Found as found:
-                    self.harms.setdefault(found.harm, ", ".join(path.values()))
-                    del path[state]
+                    self.harms.add(found.harm)
+                if following is None:
                     done.add(state)
+                    path.remove(state)
                     trail.pop()
-                    continue
-                if following in path:
-                    self.harms.setdefault(Harm.ENDLESS, ", ".join((*path.values(), told)))
+                elif following in path:
+                    self.harms.add(Harm.ENDLESS)
                 elif following not in done:
-                    path[following] = told
+                    path.add(following)
                     trail.append((following, self.after(following)))
         self.states = len(done)
         return self
+
+    def story(self, harm: Harm) -> str:
+        """The shortest way to a harm, told step by step."""
+        told: dict[State, tuple[State | None, str]] = {first: (None, "") for first in self.starts()}
+        waiting = deque(told)
+        while waiting:
+            state = waiting.popleft()
+            try:
+                for step, following in self.after(state):
+                    if following not in told:
+                        told[following] = (state, step)
+                        waiting.append(following)
+            except Found as found:
+                if found.harm is not harm:
+                    continue
+                steps, at = [], state
+                while at is not None:
+                    at, step = told[at]
+                    steps.append(step)
+                return f"{self.world}: {'; '.join(filter(None, reversed(steps)))}: {harm}"
+        return f"{self.world}: {harm}"
 
     def starts(self) -> Iterator[State]:
         """A new task; and one whose call was made, or not, with another key."""
@@ -160,11 +188,11 @@ class Model:
             case Status.PENDING:
                 if self.world.lost is Lost.COMMITS and s.backup is None:
                     yield "a backup is made", s._replace(backup=row)
-                if product.opened(row, s.receipts).status is Status.SUBMITTING:
+                if product.asks_at_claims and product.opened(row, s.receipts).status is Status.SUBMITTING:
                     yield "the folder knows better", self.restarted(s, row)
                     return
-                claimed = product.claim(row) if product.writes_intent else row
-                e = product.fresh(product.claim(row), refuses_ids=s.refuses_ids)
+                claimed = product.claim(row)
+                e = product.fresh(claimed, refuses_ids=s.refuses_ids)
                 yield "claimed", s._replace(row=claimed, e=e, has_tried=False)
             case Status.SUBMITTED:
                 self.ends.add(row.status)
@@ -217,16 +245,10 @@ class Model:
 
     def walked(self, s: State) -> Iterator[tuple[str, State]]:
         assert s.e is not None
-        proved = {Control.PASSED: True, Control.FAILED: False}.get(s.control)
-        e = protocol.with_controls(
-            s.e,
-            proved=proved,
-            has_control=s.control is Control.HERE,
-            may_learn=s.control is Control.LATER,
-        )
+        e = controlled(s.e, s.control)
         action = self.product.decide(e)
         s = s._replace(e=e)
-        if self.product.new_id(e):
+        if self.product.new_id(e) and s.row.attempt < MOST_IDS:
             renewed = s.row.to(Status.PENDING)._replace(attempt=s.row.attempt + 1)
             yield "a new id", s._replace(row=renewed, e=None, held=(*s.held, Held()))
             return
@@ -276,7 +298,7 @@ class Model:
             yield told, self.restarted(dead, dead.row)
             for lost, after in self.losses(dead):
                 yield f"{told}, {lost}", after
-            if not s.e.may_be_sent and "sleeps" not in told and dead.row.status is Status.SUBMITTING:
+            if not self.product.may_be_sent(s.e) and "sleeps" not in told:
                 released = dead._replace(row=dead.row.to(Status.PENDING), e=None)
                 yield told.replace("dies", "leaves"), released
 
@@ -297,8 +319,8 @@ class Model:
     def accepted(self, s: State) -> State:
         if not s.ours.charges:
             raise Found(Harm.PHANTOM)
-        row = s.row if s.row.status is not Status.PENDING else s.row.to(Status.SUBMITTING)
-        return s._replace(row=row.to(Status.SUBMITTED)._replace(accepted=row.attempt), e=None)
+        row = s.row.to(Status.SUBMITTED)
+        return s._replace(row=row._replace(accepted=row.attempt), e=None)
 
     def not_bought(self, s: State) -> State:
         assert s.e is not None
@@ -306,8 +328,7 @@ class Model:
         may_land = s.ours.flying and not s.ours.is_barred
         if status is Status.FAILED and (s.ours.charges or may_land):
             raise Found(Harm.LOST)
-        row = s.row if s.row.status is not Status.PENDING else s.row.to(Status.SUBMITTING)
-        return s._replace(row=row.to(status), e=None)
+        return s._replace(row=s.row.to(status), e=None)
 
     # ---- what the world makes of each action -----------------------------------------------------------------------
 
@@ -324,8 +345,8 @@ class Model:
         if not held.is_barred:
             yield "taken", held._replace(charges=held.charges + 1, is_visible=world.finds is not Finds.LATE)
         refused = held._replace(is_burned=world.burns)
-        spoken = refused._replace(is_barred=world.doubles and not world.is_fickle)
-        if not held.charges or not world.doubles:
+        spoken = refused._replace(is_barred=world.judges_alike)
+        if not (held.charges and world.judges_alike):
             yield "content", spoken._replace(charges=held.charges + world.refusals_charge)
             yield "field", spoken
             yield "check", spoken
@@ -341,7 +362,8 @@ class Model:
     def posts(self, s: State) -> Iterator[tuple[str, State]]:
         held = s.ours
         yield "post: never arrives", self.answered(s, "lost", held)
-        yield "post: on its way", self.answered(s, "lost", held._replace(flying=held.flying + 1))
+        if held.flying < MOST_FLYING:
+            yield "post: on its way", self.answered(s, "lost", held._replace(flying=held.flying + 1))
         if s.luck:
             yield "post: not sent", self.answered(s._replace(luck=s.luck - 1), "unsent", held)
         for name, there in self.deliveries(held, s):
@@ -409,6 +431,16 @@ class Found(Exception):  # noqa: N818 - what the search is for
     def __init__(self, harm: Harm) -> None:
         super().__init__(harm)
         self.harm = harm
+
+
+@lru_cache(maxsize=None)
+def controlled(e: Evidence, control: Control) -> Evidence:
+    return protocol.with_controls(
+        e,
+        proved={Control.PASSED: True, Control.FAILED: False}.get(control),
+        has_control=control is Control.HERE,
+        may_learn=control is Control.LATER,
+    )
 
 
 @lru_cache(maxsize=None)

@@ -60,6 +60,10 @@ def looked(name: str, external_id: str) -> Look:
     return parse_find(reply, external_id, external=True)
 
 
+MOST_POSTS = 8
+"""A mutant that sends without end is counted no further, and so seen to go round. The product makes fewer."""
+
+
 class Row(NamedTuple):
     """What the state file says of the task: its row, and how many calls it counted of each attempt."""
 
@@ -68,17 +72,21 @@ class Row(NamedTuple):
     posts: tuple[int, ...] = ()
     accepted: int = 0
     """The newest attempt that was accepted."""
+    is_written: bool = True
+    """False: the row was claimed, and nothing of that is on disk."""
 
     def counted(self, number: int) -> int:
         return self.posts[number - 1] if number <= len(self.posts) else 0
 
     def counting(self, number: int, posts: int) -> Row:
         padded = self.posts + (0,) * (number - len(self.posts))
-        return self._replace(posts=(*padded[: number - 1], posts, *padded[number:]))
+        return self._replace(posts=(*padded[: number - 1], min(posts, MOST_POSTS), *padded[number:]))
 
     def to(self, status: Status) -> Row:
-        assert status in NEXT[self.status], f"{self.status} to {status}"
-        return self._replace(status=status)
+        """Only where the product allows it. A mutant that writes no intent goes on from `pending`, as if it had."""
+        came_from = self.status if self.is_written else Status.SUBMITTING
+        assert status in NEXT[came_from], f"{came_from} to {status}"
+        return self._replace(status=status, is_written=True)
 
 
 class Product:
@@ -86,6 +94,8 @@ class Product:
 
     writes_intent = True
     writes_receipts = True
+    asks_at_claims = True
+    """A task is held against the receipts when it is claimed, and not only at the start of a run."""
 
     # ---- what is known ----------------------------------------------------------------------------------------
 
@@ -101,6 +111,10 @@ class Product:
 
     def decide(self, e: Evidence) -> Action:
         return protocol.decide(e)
+
+    def may_be_sent(self, e: Evidence) -> bool:
+        """Whether a run that leaves now keeps the task as sent."""
+        return e.may_be_sent
 
     def new_id(self, e: Evidence) -> bool:
         """Whether what comes next goes under a new id. Never, here."""
@@ -129,20 +143,24 @@ class Product:
     # ---- what the state and the output folder do ----------------------------------------------------------------
 
     def claim(self, row: Row) -> Row:
+        """The row once it is claimed, as it is on disk."""
+        if not self.writes_intent:
+            return row._replace(is_written=False)
         return row.counting(row.attempt, row.counted(row.attempt) + 1).to(Status.SUBMITTING)
 
     def receipt(self, row: Row, lines: int) -> int:
         """How many calls the folder knows of after one more receipt, where it knew of `lines`."""
-        return max(lines + 1, row.counted(row.attempt))
+        return min(MOST_POSTS, max(lines + 1, row.counted(row.attempt)))
 
     def opened(self, row: Row | None, receipts: tuple[int, ...]) -> Row:
         """The row at the start of a run, held against the receipts. None where the state has no such row."""
         number = max((n for n, posts in enumerate(receipts, 1) if posts), default=0)
         if not number:
-            return row or Row()
+            return row._replace(is_written=True) if row else Row()
         used = Used(external_task_id=IDS[number], attempt=number, posts=receipts[number - 1], account="")
         if row is None:
             return Row(Status.SUBMITTING, attempt=number).counting(number, used.posts)
+        row = row._replace(is_written=True)
         if not is_behind(row, used):
             return row
         counted = row.counted(number)

@@ -108,8 +108,8 @@ class World:
     """A call may be delivered twice: at once, as by a gateway that tries again itself, or the second time late."""
     burns: bool = False
     """A refused call uses its id up."""
-    is_fickle: bool = False
-    """Of two copies of one call, one may be refused for its content and the other taken."""
+    judges_alike: bool = False
+    """Every call with the same content meets the same verdict. False: one may be refused for it, and the next taken."""
     refusals_charge: bool = False
     is_anothers: bool = False
     """The doubtful call was made with another key: ours is shown nothing of it."""
@@ -127,13 +127,19 @@ class World:
         return self.used in (Used.REFUSED, Used.REWORDED, Used.RETURNED)
 
     @property
+    def forgets(self) -> bool:
+        """Whether it may happen that nothing tells of a call that was made."""
+        return self.lost is not Lost.NOTHING and not self.has_receipts
+
+    @property
     def broken(self) -> frozenset[Assumption]:
         """The assumptions that this world does not keep."""
         doubts = {
             Assumption.CREATES_ONE: self.doubles and not self.holds_ids,
-            Assumption.DURABLE: self.lost is not Lost.NOTHING and not self.has_receipts,
+            Assumption.DURABLE: self.forgets,
             Assumption.LOCKED: self.lock is Lock.LEASE,
-            Assumption.REFUSED_IS_NOT_CREATED: self.refusals_charge or self.is_fickle,
+            Assumption.REFUSED_IS_NOT_CREATED: self.refusals_charge
+            or (not self.judges_alike and (self.doubles or self.forgets)),
             Assumption.ID_HOLDS: self.used is Used.MIXED,
             Assumption.WINDOW_HOLDS: not self.is_bounded,
             Assumption.OURS_ALONE: self.has_namesakes,
