@@ -159,8 +159,10 @@ async def test_a_backup_from_before_a_retry(make_lab, by_retry):
 
 
 async def test_a_backup_of_claims_that_were_never_sent(make_lab):
-    """Stopped between a claim and its receipt: the state has counted a call that the folder knows nothing of. Put back
-    later, it must still see that the folder knows more than it does."""
+    """Stopped between a claim and its receipt: the state has counted a call that the folder knows nothing of.
+
+    Put back later, it must still see that the folder knows more than it does.
+    """
     lab = make_lab(used_ids="create")
     manifest = lab.manifest(2)
     await lab.run(
@@ -177,8 +179,10 @@ async def test_a_backup_of_claims_that_were_never_sent(make_lab):
 
 @pytest.mark.parametrize("attempts", [1, 2])
 async def test_a_backup_from_before_a_failure(make_lab, attempts):
-    """At the provider when the backup was made; then it failed, and another attempt was bought. The failure comes to
-    light once more, and with it the attempt that the folder knows: it is found, not bought."""
+    """At the provider when the backup was made; then it failed, and another attempt was bought.
+
+    The failure comes to light once more, and with it the attempt that the folder knows: it is found, not bought.
+    """
     lab = make_lab(script=("ok", "fails"), used_ids="create")
     manifest = lab.manifest(2, run={"attempts": attempts})
     backups = []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
+from .model import Model
 from .world import Control, Finds, Lost, Used, World
 
 HOLDING = (Used.REFUSED, Used.REWORDED, Used.RETURNED)
@@ -22,6 +24,16 @@ class Family:
     """Every walk ends accepted or not bought. Else some are left to a person, as unclear."""
     hands: int = 0
     luck: int = 1
+    deaths: int = 1
+
+    def explored(self, world: World) -> Model:
+        return explored(world, hands=self.hands, luck=self.luck, deaths=self.deaths)
+
+
+@cache
+def explored(world: World, **budgets: int) -> Model:
+    """Each world once, however many tests ask for it."""
+    return Model(world, **budgets).explore()
 
 
 def gateways(finds=tuple(Finds), used=SINGLE, **known) -> tuple[World, ...]:
@@ -32,17 +44,14 @@ def kept(name: str, worlds: tuple[World, ...], *, unattended: bool, **budgets: i
     return Family(name=name, worlds=worlds, is_unattended=unattended, **budgets)
 
 
-PROVED = (Control.HERE, Control.PASSED)
 UNPROVED = (Control.NONE, Control.LATER)
+SEEING = (Finds.LATE, Finds.NAMELESS)
+"""In a late look-up all of one that finds at once is contained: it may show at once."""
 ALIKE = {"judges_alike": True}
 
 FAMILIES = (
-    kept(
-        "look-ups work and can be proved",
-        tuple(replace(world, control=control) for world in gateways(FINDING) for control in PROVED),
-        unattended=True,
-        hands=1,
-    ),
+    kept("look-ups work, and can be proved", gateways(FINDING), unattended=True, hands=1),
+    kept("look-ups work, and were proved", gateways(FINDING, control=Control.PASSED), unattended=True),
     kept(
         "look-ups work, nothing to prove them with",
         tuple(replace(world, control=control) for world in gateways(FINDING) for control in UNPROVED),
@@ -54,35 +63,35 @@ FAMILIES = (
         unattended=False,
     ),
     kept(
-        "used ids are known to be refused; look-ups are blind or missing",
+        "the same, used ids known to be refused",
         tuple(
-            replace(world, is_known_to_refuse=True, control=c)
+            replace(world, is_known_to_refuse=True, control=control)
             for world in gateways(BLIND, HOLDING)
-            for c in (*UNPROVED, Control.HERE)
+            for control in (*UNPROVED, Control.HERE)
         ),
         unattended=False,
     ),
     kept(
-        "used ids are known to be refused; look-ups work",
-        gateways(FINDING, HOLDING, is_known_to_refuse=True),
+        "look-ups work, used ids known to be refused",
+        gateways(SEEING, HOLDING, is_known_to_refuse=True),
         unattended=True,
-        hands=1,
     ),
-    kept("calls are doubled; look-ups work", gateways(FINDING, HOLDING, doubles=True, **ALIKE), unattended=True),
-    kept("calls are doubled; blind", gateways(BLIND, HOLDING, doubles=True, **ALIKE), unattended=False),
+    kept("killed three times, look-ups work", gateways(SEEING), unattended=True, deaths=3, luck=0),
+    kept("calls doubled, look-ups work", gateways(SEEING, HOLDING, doubles=True, **ALIKE), unattended=True),
+    kept("calls doubled, blind", gateways(BLIND, HOLDING, doubles=True, **ALIKE), unattended=False),
     kept(
         "a refusal burns the id", gateways(used=(Used.REFUSED, Used.REWORDED), burns=True), unattended=False, hands=1
     ),
     kept("the doubt is another key's", gateways(is_anothers=True), unattended=False),
-    kept("state deleted, receipts kept", gateways(lost=Lost.STATE), unattended=False),
+    kept("state deleted, receipts kept", gateways((*SEEING, *BLIND), lost=Lost.STATE), unattended=False),
     kept(
-        "old row back (backup, power cut), receipts kept; look-ups work",
-        gateways(FINDING, lost=Lost.COMMITS),
+        "old row back (backup, power cut), receipts kept",
+        gateways(SEEING, lost=Lost.COMMITS),
         unattended=True,
     ),
     kept("the same, blind", gateways(BLIND, lost=Lost.COMMITS), unattended=False),
     kept(
-        "the same, with a second attempt allowed",
+        "the same, a second attempt allowed",
         gateways((Finds.LATE, Finds.NEVER), (Used.REFUSED, Used.CHARGED), lost=Lost.COMMITS, attempts=2),
         unattended=False,
         luck=0,
@@ -91,7 +100,7 @@ FAMILIES = (
 
 FORGETFUL = tuple(
     replace(world, lost=lost, has_receipts=False, judges_alike=True)
-    for world in gateways((Finds.LATE, Finds.NEVER, Finds.NAMELESS), HOLDING)
+    for world in gateways((Finds.LATE, Finds.NEVER), HOLDING)
     for lost in (Lost.STATE, Lost.COMMITS)
 )
 """State and receipts lost: an assumption less, and used ids that hold make up for it."""

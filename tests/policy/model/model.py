@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from batcher.generations import RefusalKind
@@ -15,8 +15,9 @@ from batcher.policy import submission as protocol
 from batcher.policy.submission import Action, Evidence
 from batcher.tasks import Status
 
+from .gateway import Gateway, Held
 from .product import IDS, Product, Row, looked
-from .world import Control, Finds, Lock, Lost, Used, World
+from .world import Control, Lock, Lost, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,10 +27,6 @@ MOST_IDS = 3
 """A mutant that makes new ids makes no more than these."""
 
 
-MOST_FLYING = 3
-"""A mutant that sends without end has no more than these on their way. The product waits for each."""
-
-
 class Harm(StrEnum):
     """What a sound protocol never does in a world that keeps the assumptions."""
 
@@ -37,20 +34,6 @@ class Harm(StrEnum):
     PHANTOM = "accepted what does not exist"
     LOST = "gave a paid generation up"
     ENDLESS = "goes round in circles"
-
-
-class Held(NamedTuple):
-    """What the provider has, or may yet get, under one id."""
-
-    charges: int = 0
-    is_visible: bool = False
-    is_burned: bool = False
-    is_barred: bool = False
-    """The request was refused for what it says, and so will every copy of it."""
-    flying: int = 0
-    """Calls on their way whose answer nobody will read."""
-    asleep: int = 0
-    """Calls that a paused process makes when it wakes."""
 
 
 class State(NamedTuple):
@@ -96,6 +79,7 @@ class Model:
     ) -> None:
         self.world = world
         self.product = product or Product()
+        self.gateway = Gateway(world)
         self.first = State(
             row=Row(),
             control=world.control,
@@ -110,33 +94,37 @@ class Model:
         self.ends: set[Status] = set()
         self.states = 0
 
-    def explore(self) -> Model:
-        """Depth first, so that a state that leads back to itself is seen: a loop that changes nothing."""
-        done: set[State] = set()
+    def explore(self, *, until: Harm | None = None) -> Model:
+        """Depth first, so that a state that leads back to itself is seen: a loop that changes nothing.
+
+        All of it, or `until` a harm is met.
+        """
+        is_open: dict[State, bool] = {}
         for first in self.starts():
-            path, trail = {first}, [(first, self.after(first))]
-            while trail:
+            is_open[first] = True
+            trail = [(first, self.after(first))]
+            while trail and until not in self.harms:
                 state, steps = trail[-1]
-                following = None
                 try:
-                    _, following = next(steps, (None, None))
+                    for _, following in steps:
+                        known = is_open.get(following)
+                        if known is None:
+                            is_open[following] = True
+                            trail.append((following, self.after(following)))
+                            break
+                        if known:
+                            self.harms.add(Harm.ENDLESS)
+                    else:
+                        is_open[state] = False
+                        trail.pop()
                 except Found as found:
                     self.harms.add(found.harm)
-                if following is None:
-                    done.add(state)
-                    path.remove(state)
-                    trail.pop()
-                elif following in path:
-                    self.harms.add(Harm.ENDLESS)
-                elif following not in done:
-                    path.add(following)
-                    trail.append((following, self.after(following)))
-        self.states = len(done)
+        self.states = len(is_open)
         return self
 
     def story(self, harm: Harm) -> str:
         """The shortest way to a harm, told step by step."""
-        told: dict[State, tuple[State | None, str]] = {first: (None, "") for first in self.starts()}
+        told: dict[State, tuple[State | None, str]] = dict.fromkeys(self.starts(), (None, ""))
         waiting = deque(told)
         while waiting:
             state = waiting.popleft()
@@ -170,10 +158,10 @@ class Model:
             raise Found(Harm.PAID_TWICE)
         for number, held in enumerate(s.held, 1):
             if held.flying:
-                for landed in self.landings(held):
+                for landed in self.gateway.landings(held):
                     yield "a late call lands", s.holding(landed, number)
             if held.asleep:
-                for _, woken in self.deliveries(held._replace(asleep=held.asleep - 1), s):
+                for _, woken in self.gateway.deliveries(held._replace(asleep=held.asleep - 1), may_be_full=False):
                     yield "the sleeper sends its call", s.holding(woken, number)
         yield from self.resting(s) if s.e is None else self.walked(s)
 
@@ -207,7 +195,7 @@ class Model:
                     yield "a person retries", s._replace(row=product.next_attempt(row), hands=s.hands - 1)
             case Status.UNCLEAR:
                 self.ends.add(row.status)
-                for name in self.sights(s):
+                for name in self.gateway.sights(s.ours):
                     e = protocol.after_look(
                         Evidence(history=True, finds_ids=s.finds_ids),
                         looked(name, IDS[row.attempt]),
@@ -263,7 +251,7 @@ class Model:
             case Action.REST:
                 yield from self.rests(s)
             case Action.LOOK:
-                for name in self.sights(s):
+                for name in self.gateway.sights(s.ours):
                     yield f"look: {name}", s._replace(e=saw(e, name, IDS[s.row.attempt]))
                 if s.luck:
                     unreachable = saw(e, "unreachable", IDS[s.row.attempt])
@@ -325,56 +313,27 @@ class Model:
     def not_bought(self, s: State) -> State:
         assert s.e is not None
         status = self.product.believed(s.e)
-        may_land = s.ours.flying and not s.ours.is_barred
-        if status is Status.FAILED and (s.ours.charges or may_land):
+        if status is Status.FAILED and (s.ours.charges or s.ours.may_get_more):
             raise Found(Harm.LOST)
         return s._replace(row=s.row.to(status), e=None)
 
     # ---- what the world makes of each action -----------------------------------------------------------------------
 
-    def deliveries(self, held: Held, s: State) -> Iterator[tuple[str, Held]]:
-        """A call reaches the server: each answer it may give, with what is there afterwards."""
-        used, world = self.world.used, self.world
-        if (held.charges or held.is_burned) and used is not Used.CHARGED:
-            yield (
-                {Used.REFUSED: "exists", Used.REWORDED: "check", Used.RETURNED: "taken", Used.MIXED: "exists"}[used],
-                held,
-            )
-            if used is not Used.MIXED:
-                return
-        if not held.is_barred:
-            yield "taken", held._replace(charges=held.charges + 1, is_visible=world.finds is not Finds.LATE)
-        refused = held._replace(is_burned=world.burns)
-        spoken = refused._replace(is_barred=world.judges_alike)
-        if not (held.charges and world.judges_alike):
-            yield "content", spoken._replace(charges=held.charges + world.refusals_charge)
-            yield "field", spoken
-            yield "check", spoken
-        if s.luck:
-            yield "busy", refused
-            yield "funds", refused
-
-    def landings(self, held: Held) -> set[Held]:
-        """A late call reaches the server, and its answer nobody."""
-        landing = held._replace(flying=held.flying - 1)
-        return {landed for _, landed in self.deliveries(landing, self.first)}
-
     def posts(self, s: State) -> Iterator[tuple[str, State]]:
         held = s.ours
         yield "post: never arrives", self.answered(s, "lost", held)
-        if held.flying < MOST_FLYING:
-            yield "post: on its way", self.answered(s, "lost", held._replace(flying=held.flying + 1))
+        yield "post: on its way", self.answered(s, "lost", held.with_one_more_flying())
         if s.luck:
             yield "post: not sent", self.answered(s._replace(luck=s.luck - 1), "unsent", held)
-        for name, there in self.deliveries(held, s):
+        for name, there in self.gateway.deliveries(held, may_be_full=bool(s.luck)):
             yield f"post: {name}", self.answered(s, name, there)
             yield f"post: {name}, answer lost", self.answered(s, "lost", there)
             if s.copies:
                 doubled = s._replace(copies=s.copies - 1)
-                late = there._replace(flying=there.flying + 1)
+                late = there.with_one_more_flying()
                 yield f"post: {name}, a copy is on its way", self.answered(doubled, name, late)
                 yield f"post: {name}, answer lost, a copy is on its way", self.answered(doubled, "lost", late)
-                for second, both in self.deliveries(there, s):
+                for second, both in self.gateway.deliveries(there, may_be_full=bool(s.luck)):
                     yield f"post: {name}, doubled: {second}", self.answered(doubled, second, both)
 
     def answered(self, s: State, name: str, held: Held) -> State:
@@ -391,28 +350,8 @@ class Model:
         rested = s._replace(e=protocol.after_rest(s.e))
         if not self.world.is_bounded:
             yield "rested, and calls outlive it", rested
-        ends, open_ends = set(), {s.ours}
-        while open_ends:
-            held = open_ends.pop()
-            ends.add(held._replace(flying=0, is_visible=bool(held.charges)))
-            if held.flying:
-                open_ends |= self.landings(held)
-        for held in ends:
+        for held in self.gateway.settled(s.ours):
             yield "rested", rested.holding(held)
-
-    def sights(self, s: State) -> tuple[str, ...]:
-        """What a look may be answered with now."""
-        match self.world.finds:
-            case Finds.MUTE:
-                return "deaf", "trouble"
-            case Finds.ANYTHING:
-                return ("nameless",)
-            case Finds.NEVER:
-                return ("absent",)
-        if self.world.is_anothers or not s.ours.charges:
-            return ("absent", "found") if self.world.has_namesakes else ("absent",)
-        found = "nameless" if self.world.finds is Finds.NAMELESS else "found"
-        return (found,) if s.ours.is_visible else (found, "absent")
 
     def proves(self, s: State) -> Iterator[tuple[str, State]]:
         assert s.e is not None
@@ -433,7 +372,7 @@ class Found(Exception):  # noqa: N818 - what the search is for
         self.harm = harm
 
 
-@lru_cache(maxsize=None)
+@cache
 def controlled(e: Evidence, control: Control) -> Evidence:
     return protocol.with_controls(
         e,
@@ -443,11 +382,11 @@ def controlled(e: Evidence, control: Control) -> Evidence:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def posted(product: Product, e: Evidence, name: str) -> Evidence:
     return protocol.after_post(e, product.posted(name))
 
 
-@lru_cache(maxsize=None)
+@cache
 def saw(e: Evidence, name: str, external_id: str) -> Evidence:
     return protocol.after_look(e, looked(name, external_id), external_task_id=external_id)

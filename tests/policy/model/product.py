@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from random import Random
 from typing import NamedTuple
 
@@ -168,7 +168,7 @@ class Product:
         return row.to(Status.SUBMITTING)._replace(attempt=number).counting(number, posts)
 
 
-@lru_cache(maxsize=None)
+@cache
 def is_behind(row: Row, used: Used) -> bool:
     task = replace(TASK, status=row.status, attempt=row.attempt, external_task_id=IDS[row.attempt])
     posts = row.counted(row.attempt)

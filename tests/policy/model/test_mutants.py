@@ -11,7 +11,7 @@ from batcher.policy.submission import Action, decide, fresh
 
 from .model import Harm, Model
 from .product import Product, Row
-from .world import Control, Finds, Lost, Used, World
+from .world import Finds, Lost, Used, World
 
 TRIES = 2
 
@@ -206,7 +206,7 @@ MUTANTS = [
 
 @pytest.mark.parametrize(("mutant", "world", "harm"), MUTANTS, ids=str)
 def test_a_protocol_with_one_rule_less_is_caught(mutant, world, harm):
-    assert harm in Model(world, mutant()).explore().harms
+    assert harm in Model(world, mutant()).explore(until=harm).harms
 
 
 @pytest.mark.parametrize("world", sorted({world for _, world, _ in MUTANTS}, key=str), ids=str)
@@ -232,20 +232,17 @@ def test_the_whole_protocol_does_no_harm_there(world):
 )
 def test_a_single_mistake_costs_no_money_where_used_ids_are_refused(mutant):
     """All but a new id."""
-    for finds in (Finds.AT_ONCE, Finds.LATE, Finds.NEVER):
-        assert Harm.PAID_TWICE not in Model(World(finds=finds, used=Used.REFUSED), mutant()).explore().harms
+    for finds in (Finds.LATE, Finds.NEVER):
+        assert Harm.PAID_TWICE not in Model(World(finds=finds, used=Used.REFUSED), mutant(), luck=0).explore().harms
 
 
 def test_receipts_alone_make_up_for_a_row_that_was_never_written():
     """And rows for receipts, as long as none comes back older than it was: two records, either of which is enough."""
-    for finds in Finds:
+    for finds in (Finds.LATE, Finds.NEVER):
         assert not Model(World(finds=finds), WritesNoRow()).explore().harms
         assert not Model(World(finds=finds), WritesNoReceipt()).explore().harms
 
 
-def test_a_harm_is_told_by_the_shortest_story():
-    model = Model(replace(BLIND, control=Control.NONE), SendsAtOnce())
-    assert model.explore().harms == {Harm.PAID_TWICE, Harm.LOST} or Harm.PAID_TWICE in model.harms
-    assert model.story(Harm.PAID_TWICE).endswith(
-        "claimed; post: on its way; post: taken; a late call lands: paid twice"
-    ) or "post: taken, answer lost; post: taken" in model.story(Harm.PAID_TWICE)
+def test_a_harm_is_told_by_its_shortest_story():
+    story = Model(PLAIN, SendsAtOnce()).story(Harm.PAID_TWICE)
+    assert story == f"{PLAIN}: claimed; post: taken, answer lost; post: taken: paid twice"

@@ -6,13 +6,9 @@ import pytest
 
 from batcher.tasks import Status
 
-from .families import FAMILIES, FINDING, FORGETFUL, HOLDING, gateways
+from .families import FAMILIES, FINDING, FORGETFUL, HOLDING, explored, gateways
 from .model import Harm, Model
 from .world import Assumption, Control, Finds, Lock, Lost, Used, World
-
-
-def explored(world: World, **options) -> Model:
-    return Model(world, **options).explore()
 
 
 def stories(model: Model) -> str:
@@ -26,7 +22,7 @@ def stories(model: Model) -> str:
 def test_a_submission_is_paid_once_and_never_lied_about(family, world):
     """Nor does any walk go on for ever. Where look-ups can be trusted, none needs a person."""
     assert not world.broken
-    model = explored(world, hands=family.hands, luck=family.luck)
+    model = family.explored(world)
     assert not model.harms, stories(model)
     assert model.states > 10
     if family.is_unattended:
@@ -36,14 +32,15 @@ def test_a_submission_is_paid_once_and_never_lied_about(family, world):
 @pytest.mark.parametrize("family", [f for f in FAMILIES if not f.is_unattended], ids=lambda family: family.name)
 def test_a_family_that_needs_a_person_does_so_somewhere(family):
     """Else the table would claim too little."""
-    assert any(Status.UNCLEAR in explored(world, luck=family.luck).ends for world in family.worlds)
+    assert any(Status.UNCLEAR in family.explored(world).ends for world in family.worlds)
 
 
 def test_every_kind_of_world_brings_clips():
     """A protocol that never sends is safe as well. Only what another key bought is shown to nobody here."""
     for family in FAMILIES:
         world = family.worlds[0]
-        assert (Status.SUBMITTED in explored(world, luck=0).ends) is not world.is_anothers, world
+        ends = family.explored(world).ends
+        assert (Status.SUBMITTED in ends) is not world.is_anothers, world
 
 
 # ---- each assumption is needed ------------------------------------------------------------------------------------
@@ -69,7 +66,7 @@ BROKEN = [
 @pytest.mark.parametrize(("assumption", "world", "harm"), BROKEN, ids=str)
 def test_where_an_assumption_is_broken_its_harm_is_seen(assumption, world, harm):
     assert world.broken == {assumption}
-    assert harm in explored(world).harms
+    assert harm in Model(world).explore(until=harm).harms
 
 
 def test_every_assumption_has_a_world_that_breaks_it():
@@ -90,8 +87,8 @@ def test_every_assumption_has_a_world_that_breaks_it():
 )
 def test_ids_that_buy_nothing_twice_hold_without_the_other_assumptions(broken):
     """The one id of a task, never changed, is the measure worth most. (A row may then say too early: not bought.)"""
-    for world in gateways((*FINDING, Finds.NEVER), HOLDING, **broken):
-        model = explored(world)
+    for world in gateways((Finds.LATE, Finds.NEVER), HOLDING, **broken):
+        model = explored(world, luck=0)
         assert world.broken
         assert Harm.PAID_TWICE not in model.harms, stories(model)
         assert Harm.ENDLESS not in model.harms, stories(model)
@@ -100,7 +97,7 @@ def test_ids_that_buy_nothing_twice_hold_without_the_other_assumptions(broken):
 @pytest.mark.parametrize("world", FORGETFUL, ids=str)
 def test_with_state_and_receipts_lost_the_same_id_finds_what_was_paid(world):
     """Neither paid twice nor given up: it is refused, looked for, and adopted or left to a person."""
-    model = explored(world)
+    model = explored(world, luck=0)
     assert not model.harms, stories(model)
 
 

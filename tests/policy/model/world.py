@@ -1,4 +1,4 @@
-"""The worlds that a submission may meet: a gateway, a machine, and which assumption of the protocol each one breaks."""
+"""The worlds that a submission may meet, each a gateway and a machine, and which assumptions they break."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class World:
     burns: bool = False
     """A refused call uses its id up."""
     judges_alike: bool = False
-    """Every call with the same content meets the same verdict. False: one may be refused for it, and the next taken."""
+    """Each call with the same content meets the same verdict. Else one may be refused for it, and the next taken."""
     refusals_charge: bool = False
     is_anothers: bool = False
     """The doubtful call was made with another key: ours is shown nothing of it."""
