@@ -60,7 +60,7 @@ def looked(name: str, external_id: str) -> Look:
     return parse_find(reply, external_id, external=True)
 
 
-MOST_POSTS = 8
+MOST_POSTS = 12
 """A mutant that sends without end is counted no further, and so seen to go round. The product makes fewer."""
 
 
