@@ -267,7 +267,7 @@ async def commit(
     manifest = prepared.manifest
     has_history = bool(store.editions(job=prepared.job, scope=prepared.scope))
     used = await sent_before(folder, has_history=has_history)
-    remembered = folder.receipts.read()
+    remembered = folder.receipts.read() if prepared.renamed else {}
     for content, task in prepared.renamed.items():
         sent = store.attempt(task.external_task_id)
         if sent and task.external_task_id not in remembered:  # the new folder must know what the old one does

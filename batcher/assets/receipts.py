@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ class Receipt:
     account: str = ""
     """The fingerprint of the key of the last POST; empty in receipts that do not say."""
     posts: int = 1
-    """How many calls were made under this id: as many as it has lines, or more where the state counted more."""
+    """The highest number of a POST, or the number of receipts where that is more: older ones carry no number."""
 
 
 class Receipts:
@@ -74,14 +75,16 @@ class Receipts:
     def read(self) -> dict[str, Receipt]:
         """Every id ever sent, in the order of first sending. A torn line, as a power cut leaves one, is skipped."""
         found: dict[str, Receipt] = {}
+        lines: Counter[str] = Counter()
         for line in self._lines():
             receipt = _parse(line)
             if receipt is None:
                 continue
-            first = found.get(receipt.external_task_id)
-            if first:
-                receipt = replace(receipt, at=first.at, posts=max(first.posts + 1, receipt.posts))
-            found[receipt.external_task_id] = receipt
+            external_id = receipt.external_task_id
+            lines[external_id] += 1
+            first = found.get(external_id, receipt)
+            posts = max(first.posts, receipt.posts, lines[external_id])
+            found[external_id] = replace(receipt, at=first.at, posts=posts)
         return found
 
     def _lines(self) -> list[bytes]:

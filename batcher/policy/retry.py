@@ -58,6 +58,11 @@ class BuyAgain:
     seconds: float
 
 
+def needs_a_new_id(*, was_accepted: bool, is_unclear: bool) -> bool:
+    """Whether another attempt goes under another id. What was never bought keeps its own, and burns nothing."""
+    return was_accepted or is_unclear
+
+
 def backoff_s(failures: int, *, rng: Random, base_s: float = BASE_S, cap_s: float = CAP_S) -> float:
     """Seconds to wait after `failures` in a row (from 1): exponential with full jitter above half.
 

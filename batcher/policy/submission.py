@@ -109,6 +109,32 @@ class Evidence:
         """Whether another look has a chance to say yes or no."""
         return self.deaf < MAX_DEAF_LOOKS and self.silent < MAX_SILENT_LOOKS
 
+    @property
+    def may_be_sent(self) -> bool:
+        """Whether some create call under this id may have left this machine.
+
+        A walk that ends without one gives its task back as new; any other leaves it for the next run to find out.
+        """
+        return self.doubt or self.history or self.fate not in (None, Fate.NOT_SENT)
+
+
+def fresh(*, posts: int, refuses_ids: bool) -> Evidence:
+    """A task claimed just now: `posts` counts the call that the claim announces, and it was not made yet."""
+    return Evidence(posts=max(0, posts - 1), refuses_ids=refuses_ids)
+
+
+def inherited(*, posts: int, refuses_ids: bool, is_foreign: bool) -> Evidence:
+    """A task that another process left in `submitting`: its create call may have been made, a moment ago."""
+    return Evidence(posts=posts, refuses_ids=refuses_ids, doubt=True, history=True, foreign=is_foreign)
+
+
+def with_controls(e: Evidence, *, proved: bool | None, has_control: bool, may_learn: bool) -> Evidence:
+    """What look-ups are worth here. `proved` is what this very run found out: an older proof may have gone stale."""
+    is_open = proved is None
+    return replace(
+        e, finds_ids=proved, can_prove=is_open and has_control, may_learn=is_open and not has_control and may_learn
+    )
+
 
 def decide(e: Evidence) -> Action:
     """The next action for one submission."""
@@ -159,12 +185,15 @@ def _exists(e: Evidence) -> Action:
 
 
 def _check(e: Evidence) -> Action:
-    """A 1201 that names no duplicate: a bad parameter, or a duplicate in other words."""
+    """A 1201 that names no duplicate: a bad parameter, or a duplicate in other words.
+
+    Even the first call under an id may meet a duplicate: its own, where a gateway sends one request twice.
+    """
     first_use = e.posts <= 1 and not e.history and not e.doubt
     if e.sight is None or (e.sight is Sight.SILENT and e.may_still_be_seen):
         return Action.LOOK
     if e.sight is Sight.ABSENT and e.finds_ids:
-        return Action.BELIEVE if first_use or e.sight_rested else _rest_or_look(e)
+        return Action.BELIEVE if e.sight_rested or (first_use and e.names_a_field) else _rest_or_look(e)
     if e.sight is Sight.ABSENT and e.can_prove and e.finds_ids is None:
         return Action.PROVE
     if first_use and e.names_a_field:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -34,32 +33,29 @@ HOLD_S = 60.0
 def fresh(s: Session, task: Task) -> Evidence:
     """A task claimed just now: nothing of this walk was sent yet."""
     attempt = s.store.attempt(task.external_task_id)
-    return _evidence(s, posts=max(0, attempt.posts - 1) if attempt else 0)
+    return protocol.fresh(posts=attempt.posts if attempt else 0, refuses_ids=s.account.refuses_ids)
 
 
 def inherited(s: Session, task: Task) -> Evidence:
     """A task that another process left in `submitting`: its create call may have been made."""
     attempt = s.store.attempt(task.external_task_id)
-    return replace(
-        _evidence(s, posts=attempt.posts if attempt else 1),
-        doubt=True,
-        history=True,
-        foreign=attempt is not None and attempt.key_fingerprint not in ("", s.account.key_fingerprint),
+    return protocol.inherited(
+        posts=attempt.posts if attempt else 1,
+        refuses_ids=s.account.refuses_ids,
+        is_foreign=attempt is not None and attempt.key_fingerprint not in ("", s.account.key_fingerprint),
     )
 
 
-def _evidence(s: Session, *, posts: int) -> Evidence:
-    return with_controls(s, Evidence(posts=posts, refuses_ids=s.account.refuses_ids))
-
-
 def with_controls(s: Session, e: Evidence) -> Evidence:
-    """What this gateway was shown to be able to, in this run: an older proof may have gone stale."""
-    if s.proof_tried:
-        return replace(e, finds_ids=bool(s.account.finds_ids), can_prove=False, may_learn=False)
-    if e.sight is None:
+    """What this gateway was shown to be able to, in this run. Nothing needs it before the first look."""
+    if not s.proof_tried and e.sight is None:
         return e
-    can_prove = s.store.control(s.account.scope, s.account.key_fingerprint) is not None
-    return replace(e, finds_ids=None, can_prove=can_prove, may_learn=not can_prove and s.may_learn)
+    return protocol.with_controls(
+        e,
+        proved=bool(s.account.finds_ids) if s.proof_tried else None,
+        has_control=s.store.control(s.account.scope, s.account.key_fingerprint) is not None,
+        may_learn=s.may_learn,
+    )
 
 
 async def submit(s: Session, task: Task, evidence: Evidence) -> Task:
@@ -72,7 +68,7 @@ async def submit(s: Session, task: Task, evidence: Evidence) -> Task:
         while walk.task.status is Status.SUBMITTING and not s.is_leaving and not walk.waits_for_a_run:
             await walk.step()
     finally:
-        if walk.task.status is Status.SUBMITTING and not walk.may_be_sent:
+        if walk.task.status is Status.SUBMITTING and not (walk.is_sending or walk.e.may_be_sent):
             walk.task = s.store.released(walk.task, reason="not sent", wait_s=0, refused=False, now=s.clock.now())
     return walk.task
 
@@ -89,8 +85,8 @@ class _Submission:
         self.failures = 0
         self.waits_for_a_run = False
         """The next step is another run's; this one leaves the row as it is."""
-        self.may_be_sent = evidence.doubt or evidence.history
-        """Some create call under this id may have left this machine."""
+        self.is_sending = False
+        """A create call is on its way, and the evidence knows nothing of it yet."""
 
     async def step(self) -> None:
         self.e = with_controls(self.s, self.e)
@@ -126,14 +122,14 @@ class _Submission:
         if action is Action.POST:
             # What was claimed before a budget ran out is inside it; any other stop sends nothing new.
             is_stopping = s.stop is not None and s.stop.outcome != "budget"
-            return not s.options.buys or (is_stopping and not self.may_be_sent)
+            return not s.options.buys or (is_stopping and not self.e.may_be_sent)
         return action is Action.PARK and self.e.finds_ids is None and not s.may_claim
 
     async def _post(self) -> None:
         s, task = self.s, self.task
         s.store.check_alive()
         s.folder(task).check_space(clips=1)
-        if self.posted is not None or self.may_be_sent:
+        if self.posted is not None or self.e.may_be_sent:
             s.store.count_post(task)  # before the receipt, which says its number
         attempt = s.store.attempt(task.external_task_id)
         await s.folder(task).receipts.append(
@@ -146,18 +142,17 @@ class _Submission:
         s.show(task, "submitting")
         if s.is_leaving:
             return  # from here to the call nothing awaits: once a run leaves, it sends nothing
-        before, self.may_be_sent, self.posted = self.may_be_sent, True, None
+        self.is_sending, self.posted = True, None
         with _shield(s):
             self.posted = await s.provider.create(task.request, external_task_id=task.external_task_id)
             self.e = protocol.after_post(self.e, self.posted)
+            self.is_sending = False
             if self.posted.fate is Fate.ACCEPTED:
                 self.found = self.posted.generation
                 await self._accept(how="create")
         if self.posted is None:
             return  # cut by a second Ctrl-C: the next run finds out what became of it
-        if self.posted.fate is Fate.NOT_SENT:
-            self.may_be_sent = before
-        else:
+        if self.posted.fate is not Fate.NOT_SENT:
             note_answer(s)
         if self.posted.fate is Fate.EXISTS and not s.account.refuses_ids:
             s.save_account(refuses_ids=True)

@@ -10,6 +10,7 @@ from batcher.events import EventKind
 from batcher.fetch import FetchError, FetchFault
 from batcher.generations import Generation, GenerationStatus, Look, RefusalKind, Sight
 from batcher.policy import concurrency, polling, retry
+from batcher.policy import submission as protocol
 from batcher.runner.look import look, note_reach, stop_for
 from batcher.runner.session import class_of
 from batcher.runner.submit import fresh, inherited, submit
@@ -43,10 +44,10 @@ async def walk(s: Session, task: Task, *, is_ours: bool) -> Task:
 async def _look_once(s: Session, task: Task) -> Task:
     """An unclear task gets one free look a run. Found, it is adopted; else it stays for a person."""
     seen = await look(s, task.external_task_id)
-    if seen.generation is None or seen.generation.external_task_id not in (None, task.external_task_id):
+    known = protocol.Evidence(history=True, finds_ids=s.account.finds_ids)
+    e = protocol.after_look(known, seen, external_task_id=task.external_task_id)
+    if seen.generation is None or protocol.decide(e) is not protocol.Action.ACCEPT:
         return task
-    if seen.generation.external_task_id is None and not s.account.finds_ids:
-        return task  # an answer without our id, from a gateway that may answer any
     task = s.store.accepted(task, seen.generation, request_id=None, how="found", now=s.clock.now())
     s.tell(EventKind.ADOPTED, task, how="found")
     return task

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from batcher.errors import StateError
 from batcher.identity import external_task_id
+from batcher.policy.retry import needs_a_new_id
 from batcher.state.file import open_for_writing
 from batcher.state.mounts import network_mount
 from batcher.state.planning import NO_ERROR, Planning
@@ -260,7 +261,8 @@ class Store(Planning):
         """Buy once more: pending under a new id. What was never bought keeps its id instead and burns nothing."""
         last = self.attempt(task.external_task_id)
         number, external_id = task.attempt, task.external_task_id
-        if last is None or last.generation_id or task.status is Status.UNCLEAR:
+        was_accepted = last is None or last.generation_id is not None
+        if needs_a_new_id(was_accepted=was_accepted, is_unclear=task.status is Status.UNCLEAR):
             number += 1
             external_id = external_task_id(
                 job=task.job, content=task.content_hash, namespace=namespace, attempt=number

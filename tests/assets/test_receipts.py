@@ -27,6 +27,15 @@ async def test_every_post_is_counted_from_the_first_one_on_with_the_key_of_the_l
     )
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(("numbers", "posts"), [((1, 2, 3), 3), ((2,), 2), ((2, 3), 3), ((1, 1, 1), 3), ((4, 2), 4)])
+async def test_it_says_how_many_posts_the_state_had_counted(receipts, numbers, posts):
+    """A run may end between a POST counted and its receipt, so that there are fewer receipts than POSTs counted."""
+    for number in numbers:
+        await receipts.append("a1", "hash-a", post=number, now=NOW)
+    assert receipts.read()["a1"].posts == posts
+
+
 def test_a_receipt_that_does_not_say_its_key_is_one_all_the_same(receipts):
     receipts.path.parent.mkdir(parents=True)
     receipts.path.write_text(

@@ -214,6 +214,45 @@ async def test_a_backup_from_after_a_claim_that_was_let_go_of(make_lab):
     assert set(lab.ledger.charges.values()) == {1}
 
 
+async def test_a_backup_of_claims_that_were_never_sent(make_lab):
+    """Stopped between a claim and its receipt: the state has counted a call that the folder knows nothing of.
+
+    Put back later, it must still see that the folder knows more than it does.
+    """
+    lab = make_lab(used_ids="create")
+    manifest = lab.manifest(2)
+    await lab.run(
+        manifest,
+        watch=lambda e: lab.batch.session.halt(lab.interruption) if e.kind is EventKind.SUBMIT else None,
+    )
+    assert (lab.counts(), lab.ledger.totals["creates"]) == ({"pending": 2}, 0)
+    backup = lab.back_up()
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.restore(backup)
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(2)
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_backup_from_before_a_failure(make_lab, attempts):
+    """At the provider when the backup was made; then it failed, and another attempt was bought: that one is found."""
+    lab = make_lab(script=("ok", "fails"), used_ids="create")
+    manifest = lab.manifest(2, run={"attempts": attempts})
+    backups = []
+
+    def watch(event):
+        if event.kind is EventKind.SUBMITTED and event.task.name.startswith("s02"):
+            backups.append(lab.back_up())
+
+    await lab.run(manifest, watch=watch)
+    if attempts == 1:
+        await lab.retry([task for task in lab.tasks() if task.status == "failed"])
+    assert (lab.counts(), lab.ledger.totals["charged"]) == ({"downloaded": 2}, 3)
+    lab.restore(backups[0])
+    assert (await lab.run(manifest)).exit_code == 0
+    assert (lab.counts(), lab.ledger.totals["charged"]) == ({"downloaded": 2}, 3)
+
+
 async def test_an_adopted_clip_deleted_later(make_lab):
     """Adopted from the disk after the state was lost, then deleted there: it comes back, unpaid."""
     lab = make_lab()

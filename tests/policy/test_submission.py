@@ -291,12 +291,26 @@ def test_a_used_id_is_looked_for_and_never_replaced(story, known):
     ("story", "known"),
     [
         pytest.param("post:check look:ours accept", {}, id="a duplicate in other words"),
-        pytest.param("post:check look:absent believe", CONTROLLED, id="excluded: the refusal is true"),
-        pytest.param("post:check look:absent prove:works believe", {"can_prove": True}, id="proved in time"),
+        pytest.param(
+            "post:check look:absent rest look:absent believe",
+            CONTROLLED,
+            id="excluded after the window: the refusal is true",
+        ),
+        pytest.param(
+            "post:check look:absent rest look:ours accept",
+            CONTROLLED,
+            id="the gateway sent it twice, and the first shows late",
+        ),
+        pytest.param(
+            "post:check look:absent prove:works rest look:absent believe", {"can_prove": True}, id="proved in time"
+        ),
+        pytest.param("post:field look:absent believe", CONTROLLED, id="a named field needs no window"),
         pytest.param("post:check look:absent prove:fails park", {"can_prove": True}, id="cannot be excluded"),
         pytest.param("post:check look:absent hold:alone park", {"may_learn": True}, id="nobody brought a control"),
         pytest.param(
-            "post:check look:absent hold:control prove:works believe", {"may_learn": True}, id="somebody brought one"
+            "post:check look:absent hold:control prove:works rest look:absent believe",
+            {"may_learn": True},
+            id="somebody brought one",
         ),
         pytest.param("post:field look:absent believe", {"may_learn": True}, id="a named field needs none"),
         pytest.param("post:check look:absent park", {}, id="no control, no field named: a person decides"),
