@@ -149,11 +149,12 @@ class _Loop:
 
     def _claim(self, task: Task) -> bool:
         s = self.s
-        with s.store.transaction():
-            behind = catch_up(s.store, [task], s.remembered, now=s.clock.now())
-        if behind:  # an old backup, and the next attempt after a failure: the folder knows that it was bought already
-            self._start(behind[0], is_ours=False)
-            return True
+        if task.content_hash in s.remembered:
+            with s.store.transaction():
+                behind = catch_up(s.store, [task], s.remembered, now=s.clock.now())
+            if behind:  # an old backup, and the next attempt after a failure: the folder knows that it was bought
+                self._start(behind[0], is_ours=False)
+                return True
         reason = self._over_budget(task)
         if reason is not None:
             how = " (--max-usd)" if "max_usd is" in reason else ""
