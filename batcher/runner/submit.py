@@ -50,12 +50,10 @@ def with_controls(s: Session, e: Evidence) -> Evidence:
     """What this gateway was shown to be able to, in this run. Nothing needs it before the first look."""
     if not s.proof_tried and e.sight is None:
         return e
-    return protocol.with_controls(
-        e,
-        proved=bool(s.account.finds_ids) if s.proof_tried else None,
-        has_control=s.store.control(s.account.scope, s.account.key_fingerprint) is not None,
-        may_learn=s.may_learn,
-    )
+    proved = bool(s.account.finds_ids) if s.proof_tried else None
+    has_control = proved is None and s.store.control(s.account.scope, s.account.key_fingerprint) is not None
+    may_learn = proved is None and not has_control and s.may_learn
+    return protocol.with_controls(e, proved=proved, has_control=has_control, may_learn=may_learn)
 
 
 async def submit(s: Session, task: Task, evidence: Evidence) -> Task:
