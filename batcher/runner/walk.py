@@ -99,6 +99,9 @@ async def _find(s: Session, task: Task) -> Look:
     note_reach(s, seen)
     if seen.refusal is not None and seen.refusal.kind is RefusalKind.KEY:
         stop_for(s, seen.refusal.kind, seen.refusal.message)
+    if seen.generation is not None and seen.generation.external_task_id not in (None, task.external_task_id):
+        # The right number over another customer's task: their clip is not ours, nor is their failure.
+        return Look(sight=Sight.SILENT, detail="the answer is about another task")
     return seen
 
 

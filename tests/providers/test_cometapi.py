@@ -59,6 +59,15 @@ class TestRequests:
             await provider.create(REQUEST, external_task_id=OUR_ID)
         assert request_line_and_body(server.requests[0])[1]["callback_url"] == "https://me.example/callback/t"
 
+    async def test_an_absence_is_never_an_answer_left_over_on_a_connection(self):
+        """It allows another create call, so the look at an id of ours shares its connection with no other."""
+        nothing = json_answer({"code": 1201, "message": "Task not found"}, status="400 Bad Request")
+        async with serve(reply=json_answer(CREATED) + nothing) as server:
+            provider = make_provider(server)
+            assert (await provider.find("867283741759111202")).sight is Sight.FOUND
+            assert (await provider.find_external(OUR_ID)).sight is Sight.FOUND
+            await provider.aclose()
+
     async def test_looks_and_the_list_have_their_paths(self):
         async with serve(reply=json_answer({"code": 0, "data": []})) as server:
             provider = make_provider(server)
