@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 KILOBYTE = 1024
 MEGABYTE = 1024 * 1024
 SIGNATURE = "canary-signature-9b1f6c2e7d40"
-NASTY = "\x1b]0;owned\x07\x1b[2J‮<script>alert(1)</script>\r\n=cmd|' /C calc'!A0\u2066"
-"""A title for the terminal, a cleared screen, text turned round, a script, a line of its own, a formula."""
+NASTY = (
+    f"see https://cdn.example/a.mp4?Signature={SIGNATURE} "
+    "\x1b]0;owned\x07\x1b[2J\u202e<script>alert(1)</script>\r\n=cmd|' /C calc'!A0\u2066"
+)
+"""A signature, a title for the terminal, a cleared screen, text turned round, a script, a line break, a formula."""
 
 INTERNAL = (
     "http://169.254.169.254/latest/meta-data/?Signature=x",
-    "file:///etc/passwd",
     "http://[::ffff:169.254.169.254]/clip.mp4",
     "http://2852039166/clip.mp4",
     "https://localhost.evil.example/clip.mp4",
@@ -99,7 +101,17 @@ LONG_BODIES = ("endless body",)
 BREAKS = ("reset", *REPLIES, *REDIRECTS)
 """Faults of any answer, all of which end by themselves."""
 
-LOOKS = ("another's", "backwards", "strange word", "no video", "junk video", "vanished", "cookie", "with the next")
+LOOKS = (
+    "echo",
+    "another's",
+    "backwards",
+    "strange word",
+    "no video",
+    "junk video",
+    "vanished",
+    "cookie",
+    "with the next",
+)
 CLIPS = ("svg as video", "script as video", "empty video", "404")
 
 
@@ -191,6 +203,8 @@ class Hostile:
             if fault != "honest":
                 self.books.met[f"{kind}: {fault}"] += 1
             honest = getattr(self, f"_{kind}")(path, raw, fault)
+        if fault.endswith("echo"):
+            honest = b"400 " + json.dumps({"code": 1303, "message": raw.decode("latin-1")}).encode()
         return self._say(fault.removeprefix("taken ").removeprefix("lost "), honest, sock)
 
     # ---- what an honest server would say, and lies that only a provider can tell ---------------------------------
@@ -287,11 +301,11 @@ class Hostile:
         pace = 0.0 if fault == "endless body" else 0.05
         while not self.closing.wait(pace):
             sock.sendall(piece)
-            sock.setblocking(False)  # noqa: FBT003
+            sock.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 if not sock.recv(1):
                     return
-            sock.setblocking(True)  # noqa: FBT003
+            sock.setblocking(True)
 
 
 def _envelope(data: object) -> bytes:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import unicodedata
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,8 +39,8 @@ matrix:
 budget: {max_usd: 1000}
 """
 
-STEERS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f‎‏‪-‮⁦-⁩]")
-"""Characters that steer a terminal or turn text round."""
+STEERING = {"Cc", "Cf", "Zl", "Zp"}
+"""Unicode categories that steer a terminal or turn text round."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ class Siege:
             assert "defect" not in said, said[-4000:]
             assert KEY not in said
             assert SIGNATURE not in said
-            assert not (found := STEERS.search(said)), repr(said[max(0, found.start() - 80) : found.end() + 20])
+            steering = {char for char in said if unicodedata.category(char) in STEERING} - {"\n"}
+            assert not steering, [line for line in said.splitlines() if steering & set(line)][:3]
         for path in self.folder.rglob("*"):
             if path.is_file():
                 assert KEY.encode() not in path.read_bytes(), path
@@ -143,11 +145,13 @@ class Siege:
         assert len(self.enemy.books.charges) == self.tasks
         self.assert_only_ours_lies_there()
         assert len(self.clips) == self.tasks
+        for path in self.folder.rglob("*"):
+            assert not path.is_file() or SIGNATURE.encode() not in path.read_bytes(), path
 
     def assert_only_ours_lies_there(self) -> None:
         """Whole clips under names of our own, and their notes: no name or extension came from outside."""
         names = {path.name for path in (self.folder / "out" / "siege").iterdir()}
-        ours = r"wall-\d+-t1\.(mp4|json|jpg)|metadata\.jsonl|\.batcher(-receipts)?\.jsonl?"
+        ours = r"wall(-\d+)?-t1\.(mp4|json|jpg)|metadata\.jsonl|\.batcher(-receipts)?\.jsonl?"
         assert not [name for name in names if not re.fullmatch(ours, name)]
         assert all(clip.read_bytes() == sample() for clip in self.clips)
         outside = {path.name for path in self.folder.iterdir()} - {"out", "siege.yaml"}

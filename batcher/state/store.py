@@ -129,16 +129,22 @@ class Store(Planning):
             self._event(row, "overdue", iso(now), {})
         return row
 
-    def succeeded(self, task: Task, generation: Generation, *, now: float) -> Task:
-        """Finished at the provider: the slot is free. The signed URL stays only until the clip is home."""
+    def succeeded(self, task: Task, generation: Generation, *, cost_usd: float | None = None, now: float) -> Task:
+        """Finished at the provider: the slot is free. The signed URL stays only until the clip is home.
+
+        `cost_usd` is what it counts now, where the provider took more than was reserved.
+        """
+        price = {} if cost_usd is None else {"cost_usd": cost_usd}
         video = generation.videos[0] if generation.videos else None
         with self.transaction():
-            moved = self._move(task, Status.SUCCEEDED, finished_at=iso(now), overdue=0)
+            moved = self._move(task, Status.SUCCEEDED, finished_at=iso(now), overdue=0, **price)
             self._attempt(
                 moved,
-                "status = 'succeeded', finished_at = ?, units = ?, asset_url = ?, asset_expires_at = ?",
+                "status = 'succeeded', finished_at = ?, units = ?, cost_usd = coalesce(?, cost_usd),"
+                " asset_url = ?, asset_expires_at = ?",
                 iso(now),
                 generation.units,
+                cost_usd,
                 video.url if video else None,
                 iso(video.expires_at) if video and video.expires_at else None,
             )
