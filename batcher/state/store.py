@@ -7,6 +7,8 @@ awaits. A change that finds the row in another status than expected raises `Stat
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from batcher.errors import StateError
@@ -54,6 +56,13 @@ class Store(Planning):
                 f"{self.path} or its lock was deleted or replaced while this run was using it",
                 hint="nothing more was sent; put the file back, or run again (nothing is paid twice)",
             )
+
+    def close(self) -> None:
+        """The log goes into the file first: a reader that stays would keep it, with all that was deleted since."""
+        with suppress(sqlite3.Error):
+            self._db.execute("PRAGMA busy_timeout = 0")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        super().close()
 
     # ---- buying ---------------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ def test_every_lie_about_a_download(siege):
 
 
 def test_addresses_that_are_not_the_providers(siege):
-    """Metadata service and private networks, in every spelling: refused by name, and the clip waits for a good one."""
+    """Metadata service and private networks, in every spelling: refused, and the clip waits for a good one."""
     besieged = siege(len(INTERNAL))
     enemy = besieged.enemy
     enemy.url_of = lambda made: INTERNAL[enemy.books.made.index(made)]
