@@ -165,7 +165,7 @@ class Hostile:
         or `lost`: whether it was charged before the answer went wrong."""
         self.url_of: Callable[[Made], str] = self.signed
         self.closing = threading.Event()
-        self._lock = threading.Lock()
+        self._news = threading.Condition()
         self.doors = {name: _Door(self, name) for name in ("api", "cdn", "elsewhere")}
         for door in self.doors.values():
             threading.Thread(target=door.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -183,6 +183,11 @@ class Hostile:
         """A clip's address, with a name of the provider's choice in it."""
         return f"{self.url('cdn')}/{made.id}/..%2f..%2fevil.svg?Expires=4102444800&Signature={SIGNATURE}"
 
+    def wait_until(self, what: Callable[[Books], object], within_s: float = 30) -> None:
+        """Until the books show it."""
+        with self._news:
+            assert self._news.wait_for(lambda: what(self.books), within_s)
+
     def calm(self) -> None:
         self.faults = {}
 
@@ -198,11 +203,12 @@ class Hostile:
             kind = "create"
         else:
             kind = "list" if path.endswith("/text2video") else "look"
-        with self._lock:
+        with self._news:
             fault = next(self.faults.get(kind, iter(())), "honest")
             if fault != "honest":
                 self.books.met[f"{kind}: {fault}"] += 1
             honest = getattr(self, f"_{kind}")(path, raw, fault)
+            self._news.notify_all()
         if fault.endswith("echo"):
             honest = b"400 " + json.dumps({"code": 1303, "message": raw.decode("latin-1")}).encode()
         return self._say(fault.removeprefix("taken ").removeprefix("lost "), honest, sock)

@@ -78,7 +78,8 @@ async def _wait(s: Session, task: Task) -> Task:
             failures += 1
             wait = max(_retry_after(seen), retry.backoff_s(failures, rng=s.rng))
             if failures == 1:
-                s.tell(EventKind.WARNING, task, message=f"{task.name}: look failed, trying again: {seen.detail}")
+                trouble = "the provider does not know it" if seen.sight is Sight.ABSENT else "look failed"
+                s.tell(EventKind.WARNING, task, message=f"{task.name}: {trouble}, trying again: {seen.detail}")
 
 
 def _first_look(s: Session, task: Task) -> float:

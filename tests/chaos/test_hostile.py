@@ -100,6 +100,7 @@ def test_a_captive_portal_for_everything(siege):
     ended = besieged.run("-v", within_s=60)
     assert ended.code == 1, ended.err
     assert besieged.statuses() == {"unclear": 1}
+    assert "an answer that is not JSON (text/html)" in ended.err
     besieged.assert_safe(ended)
     besieged.enemy.calm()
     assert besieged.run().code == 0
