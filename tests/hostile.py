@@ -230,7 +230,7 @@ class Hostile:
         if fault == "another's":
             stranger = Made(made.id, "somebody-else-0123456789-a1")
             return _envelope(self._description(stranger, "succeed", url=f"{self.url('elsewhere')}/theirs.mp4?S=1"))
-        status = {"backwards": "submitted", "strange word": f"queueing{NASTY}"}.get(fault)
+        status = {"backwards": "submitted", "strange word": f"queueing{NASTY}", "failed": "failed"}.get(fault)
         status = status or ("succeed" if made.looks > 1 or fault in ("no video", "junk video") else "processing")
         url = {"no video": "", "junk video": "javascript:alert(1)"}.get(fault, self.url_of(made))
         return _envelope(self._description(made, status, url=url))

@@ -102,10 +102,10 @@ class Siege:
             _, status, usage = os.wait4(process.pid, 0)
             bell.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
-        ended = Ended(
+        ended = Ended(  # read as bytes: a translated line end would hide a carriage return
             process.returncode,
-            out.read_text(errors="surrogateescape"),
-            err.read_text(errors="surrogateescape"),
+            out.read_bytes().decode(errors="surrogateescape"),
+            err.read_bytes().decode(errors="surrogateescape"),
             time.monotonic() - started,
             usage.ru_maxrss / 1024,
         )

@@ -60,6 +60,19 @@ def test_every_lie_about_a_download(siege):
     besieged.assert_all_home()
 
 
+def test_words_that_are_meant_for_a_terminal_or_a_page(siege):
+    """A reason full of escape codes, turned text, script and signatures: told in every place, and steers none."""
+    besieged = siege(2)
+    besieged.enemy.faults = {"look": iter(("honest", "honest", "failed"))}
+    ended = besieged.run("-v")
+    assert ended.code == 1, ended.err
+    ((name,),) = besieged.rows("SELECT name FROM tasks WHERE status = 'failed'")
+    told = [besieged.command(*words) for words in (("status", "--failed"), ("show", name), ("status", "--json"))]
+    besieged.assert_safe(ended, *told)
+    for each in (ended, *told[:2]):
+        assert "\\x1b]0;owned" in each.err + each.out
+
+
 def test_addresses_that_are_not_the_providers(siege):
     """Metadata service and private networks, in every spelling: refused, and the clip waits for a good one."""
     besieged = siege(len(INTERNAL))
