@@ -15,6 +15,7 @@ import threading
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import repeat
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ def whole(body: bytes | dict, *, status: str = "200 OK", headers: str = "") -> b
     return head(body, status=status, headers=headers) + body
 
 
+@cache
 def gzip_bomb(layers: int, unpacked: int = 256 * MEGABYTE) -> bytes:
     """So many zeros, packed so many times."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
@@ -223,8 +225,10 @@ class Hostile:
         return _envelope(self._description(made, "submitted"))
 
     def _look(self, path: str, _raw: bytes, fault: str) -> bytes:
-        made = self.books.find(path.rpartition("/")[2])
-        if made is None or fault == "vanished":
+        wanted = path.rpartition("/")[2]
+        made = self.books.find(wanted)
+        # Under its own id only: a provider that finds ids, and denies one that it charged, cannot be seen through.
+        if made is None or (fault == "vanished" and wanted == made.id):
             return b"400 " + json.dumps({"code": 1201, "message": f"Task not found: {NASTY}"}).encode()
         made.looks += 1
         if fault == "another's":

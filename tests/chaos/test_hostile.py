@@ -127,12 +127,8 @@ def test_a_storm_from_all_sides(siege, seed):
 
     def some(lies: tuple[str, ...], chance: float, *before: str):
         while True:
-            lie = rng.choice(lies)
-            yield (
-                " ".join((rng.choice(before), lie))
-                if rng.random() < chance and before
-                else (lie if rng.random() < chance else "honest")
-            )
+            words = ([rng.choice(before)] if before else []) + [rng.choice(lies)]
+            yield " ".join(words) if rng.random() < chance else "honest"
 
     besieged.enemy.faults = {
         "create": chain(["honest"], some(BREAKS, 0.35, "taken", "lost")),
