@@ -76,7 +76,7 @@ class CometApi:
         try:
             reply = await self._client.get(f"{TEXT2VIDEO}/clock")
             return parsedate_to_datetime(reply.headers["date"]).timestamp()
-        except (NotSentError, NoReplyError, KeyError, ValueError):
+        except (NotSentError, NoReplyError, KeyError, ValueError, OverflowError):
             return None
 
     async def aclose(self) -> None:

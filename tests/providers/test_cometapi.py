@@ -41,6 +41,21 @@ def request_line_and_body(request: bytes):
 
 @pytest.mark.anyio
 class TestRequests:
+    @pytest.mark.parametrize(
+        ("date", "seconds"),
+        [
+            ("Sun, 22 Nov 2026 12:00:00 GMT", 1795348800),
+            ("soon", None),
+            ("Sun, 22 Nov 2026 12:00:00 +99999999999999999999", None),
+            ("1 Jan 99999999999 00:00:00 GMT", None),
+        ],
+    )
+    async def test_the_servers_clock_is_read_where_it_makes_sense(self, date, seconds):
+        async with serve(reply=answer(b"{}", headers=f"Date: {date}\r\n")) as server:
+            provider = make_provider(server)
+            assert await provider.server_time() == seconds
+            await provider.aclose()
+
     async def test_a_create_is_the_request_with_our_id(self):
         async with serve(reply=json_answer(CREATED)) as server:
             provider = make_provider(server)
