@@ -27,6 +27,32 @@ def test_one_of_each_sort_of_lie(siege):
     assert ended.peak_mb < 300
 
 
+def test_no_verb_says_or_leaves_a_secret(siege):
+    """Echoes of the key, signed URLs in messages, Python's own development mode: none of it is printed or kept."""
+    besieged = siege(4)
+    besieged.enemy.faults = {
+        "create": iter(("honest", "lost echo", "taken 500", "taken fin")),
+        "look": iter(("honest", "honest", "500", "echo", "strange word", "no video")),
+        "clip": iter(("302 to elsewhere", "404", "svg as video")),
+    }
+    said = [
+        besieged.run("--json", "-v", PYTHONDEVMODE="1"),
+        besieged.run("-v"),
+        *(
+            besieged.command(*words)
+            for words in (
+                ("status", "--json"),
+                ("show", "wall-1-t1"),
+                ("collect", "-v"),
+                ("doctor",),
+            )
+        ),
+    ]
+    besieged.assert_safe(*said)
+    besieged.assert_all_home()
+    assert '"schema": 1' in said[0].out
+
+
 def test_proxies_and_netrc_of_the_environment_get_nothing(siege, tmp_path):
     """Variables that other programs obey: nobody connects to the proxy, and no stored password is sent."""
     besieged = siege(2)

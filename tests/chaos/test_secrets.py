@@ -11,8 +11,6 @@ import pytest
 from hostile import SIGNATURE
 from siege import KEY
 
-pytestmark = pytest.mark.slow
-
 LISTENER = """
 import asyncio, logging, sys
 logging.basicConfig(filename="all.log", level=logging.DEBUG)
@@ -30,32 +28,6 @@ DEFECTS = {
     "batcher.state.store.Store.end_run": 78,
 }
 """Where something breaks with the key and a signed URL in its message -> how the run ends."""
-
-
-def test_no_verb_says_or_leaves_a_secret(siege):
-    """Echoes of the key, signed URLs in messages, Python's own development mode: none of it is printed or kept."""
-    besieged = siege(4)
-    besieged.enemy.faults = {
-        "create": iter(("honest", "lost echo", "taken 500", "taken fin")),
-        "look": iter(("honest", "honest", "500", "echo", "strange word", "no video")),
-        "clip": iter(("302 to elsewhere", "404", "svg as video")),
-    }
-    said = [
-        besieged.run("--json", "-v", PYTHONDEVMODE="1"),
-        besieged.run("-v"),
-        *(
-            besieged.command(*words)
-            for words in (
-                ("status", "--json"),
-                ("show", "wall-1-t1"),
-                ("collect", "-v"),
-                ("doctor",),
-            )
-        ),
-    ]
-    besieged.assert_safe(*said)
-    besieged.assert_all_home()
-    assert '"schema": 1' in said[0].out
 
 
 @pytest.mark.parametrize("where", DEFECTS)
