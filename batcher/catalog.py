@@ -252,3 +252,16 @@ def price_usd(request: Mapping[str, Any]) -> Price | None:
     if rate is None or not duration.isdecimal() or int(duration) not in MODELS[name].durations:
         return None
     return Price(usd=round(rate * int(duration) * _GATEWAY_SHARE, 4), is_estimate=True)
+
+
+_USD_PER_UNIT = 0.132
+"""Every price that CometAPI publishes is Kling's number of units times this, rounded to the cent."""
+_LIST_USD_PER_UNIT = 0.14
+
+
+def usual_units(request: Mapping[str, Any]) -> float | None:
+    """How many units Kling takes for one clip, as its price says; None where nobody published one."""
+    price = price_usd(request)
+    if price is None:
+        return None
+    return round(price.usd / (_LIST_USD_PER_UNIT * _GATEWAY_SHARE if price.is_estimate else _USD_PER_UNIT), 1)

@@ -117,21 +117,22 @@ class ApiClient:
         if self.base_url.startswith("https:") and _certificate_paths() != (None, None):
             _ = self._tls  # certificates of the user's own may be broken: found out before anything is bought
 
-    async def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Reply:
-        """Ask; free of charge and of effects."""
+    async def get(
+        self, path: str, params: Mapping[str, str | int] | None = None, *, is_evidence: bool = False
+    ) -> Reply:
+        """Ask; free of charge and of effects.
+
+        `is_evidence`: over a connection of its own, where no answer to somebody else's question can be left over.
+        """
         request = self._request("GET", path, params=params)
+        if is_evidence:
+            return await self._exchange_alone(request, self._timeout_s)
         async with self._limiter, self._pooled() as transport:
             return await self._exchange(transport, request, self._timeout_s)
 
     async def post(self, path: str, json: Any) -> Reply:
         """Send once, over a connection of its own."""
-        request = self._request("POST", path, json=json)
-        async with self._limiter:
-            transport = self._open()
-            try:
-                return await self._exchange(transport, request, self._post_timeout_s)
-            finally:
-                await self._close(transport)
+        return await self._exchange_alone(self._request("POST", path, json=json), self._post_timeout_s)
 
     async def aclose(self) -> None:
         """Close idle connections; a request still running closes its own when it ends."""
@@ -181,6 +182,14 @@ class ApiClient:
             pool.users -= 1
             if self._pool is not pool and not pool.users:
                 await self._close(pool.transport)
+
+    async def _exchange_alone(self, request: httpx.Request, deadline_s: float) -> Reply:
+        async with self._limiter:
+            transport = self._open()
+            try:
+                return await self._exchange(transport, request, deadline_s)
+            finally:
+                await self._close(transport)
 
     async def _exchange(
         self, transport: httpx.AsyncBaseTransport, request: httpx.Request, deadline_s: float

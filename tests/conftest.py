@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from siege import Siege
 from storm import Storm
 
 
@@ -30,6 +31,21 @@ def storm(tmp_path):
 
     def make(tasks: int, *simulate: str) -> Storm:
         opened.append(Storm(tmp_path, tasks, *simulate))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def siege(tmp_path):
+    opened: list[Siege] = []
+
+    def make(tasks: int) -> Siege:
+        folder = tmp_path / f"siege-{len(opened)}"
+        folder.mkdir()
+        opened.append(Siege(folder, tasks))
         return opened[-1]
 
     yield make

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from batcher.catalog import DEFAULTS, MODELS, NOT_TEXT_TO_VIDEO, findings, price_usd
+from batcher.catalog import DEFAULTS, MODELS, NOT_TEXT_TO_VIDEO, findings, price_usd, usual_units
+from batcher.simulator import models as simulated
 
 
 def broken(**request):
@@ -84,3 +85,22 @@ def test_every_model_can_be_priced_in_each_of_its_ways(model):
     for mode in model.modes or (DEFAULTS["mode"],):
         for duration in model.durations:
             assert price_usd({"model_name": model.name, "mode": mode, "duration": str(duration)}), (mode, duration)
+
+
+def everything_that_has_a_price():
+    for model in MODELS.values():
+        for mode in model.modes or (None,):
+            for duration in model.durations:
+                for sound in ("off", "on") if mode in model.sound else ("off",):
+                    request = {"model_name": model.name, "duration": str(duration), "sound": sound}
+                    yield request | ({"mode": mode} if mode else {})
+
+
+def test_the_usual_units_are_those_of_klings_list():
+    """Worked out from our prices, held against the simulator's own list: nobody is warned of what is as expected."""
+    for request in everything_that_has_a_price():
+        assert usual_units(request) == pytest.approx(simulated.units(request), abs=0.01), request
+
+
+def test_without_a_price_no_number_of_units_is_usual():
+    assert usual_units({"model_name": "kling-v9"}) is None

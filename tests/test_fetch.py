@@ -208,6 +208,11 @@ def test_a_signed_url_is_asked_for_byte_for_byte():
     assert target.path == "/bs2/a%20b~c.mp4?Signature=a+b/c=&x={1}|2;%C3%A9"
 
 
+def test_a_target_does_not_show_its_signature():
+    """It stands in the frames of a traceback."""
+    assert "SECRET" not in repr(check_url("https://v1.klingai.com/x.mp4?Signature=SECRET", STRICT))
+
+
 def test_a_configured_host_is_allowed_with_all_below_it():
     policy = FetchPolicy(hosts=("klingai.com", "cdn.example"))
     assert check_url("https://eu.cdn.example/x", policy).host == "eu.cdn.example"

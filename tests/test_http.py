@@ -236,6 +236,20 @@ class TestNotSent:
                 await call()
             assert_keeps_secret(caught.value)
 
+    async def test_a_name_that_leads_nowhere(self, monkeypatch):
+        """The resolver's own words; there is no name that fails to resolve on every machine, so it is replaced."""
+
+        def nowhere(*_, **__):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        client = make_client("https://api.example")
+        monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+        async for call in get_and_post(client):
+            with pytest.raises(NotSentError) as caught:
+                await call()
+            assert "Name or service not known" in caught.value.detail
+        await client.aclose()
+
     async def test_a_connection_that_is_never_accepted(self):
         fillers = [socket.socket() for _ in range(4)]
         with socket.socket() as full:

@@ -124,7 +124,7 @@ def _say(message: str, hint: str | None, code: int) -> int:
 
 def _defect(exc: Exception) -> int:
     """A defect: where it happened, without the values, which may hold what must not be printed."""
-    leaves = exc.exceptions if isinstance(exc, ExceptionGroup) else (exc,)
+    leaves = _leaves(exc)
     for leaf in leaves:
         if isinstance(leaf, BatcherError):
             return _told(leaf)
@@ -135,6 +135,13 @@ def _defect(exc: Exception) -> int:
         "nothing is lost: the state is saved after every step. Please report these lines",
         ConfigurationError.exit_code,
     )
+
+
+def _leaves(exc: Exception) -> list[Exception]:
+    """The errors in a group of groups: one for each task group that they passed through."""
+    if not isinstance(exc, ExceptionGroup):
+        return [exc]
+    return [leaf for part in exc.exceptions for leaf in _leaves(part)]
 
 
 SETTINGS = ("BATCHER_STATE", "BATCHER_OUT", "BATCHER_CONCURRENCY")
@@ -155,9 +162,10 @@ def _read_settings(arguments: Sequence[str]) -> None:
 
 
 def _no_core_dumps() -> None:
-    """A core dump would hold the key."""
+    """A core dump would hold the key. Linux takes 1, not 0, as "none" also where dumps are piped to a program."""
     if sys.platform != "win32":
         import resource  # noqa: PLC0415 - not on Windows
 
         _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+        least = 1 if sys.platform == "linux" and hard != 0 else 0  # no file either: it would need a page
+        resource.setrlimit(resource.RLIMIT_CORE, (least, hard))

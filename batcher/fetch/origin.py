@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import quote, urlsplit
 
@@ -46,7 +46,7 @@ class Target:
 
     host: str
     port: int
-    path: str
+    path: str = field(repr=False)
     """With the query: a secret."""
     is_tls: bool
     is_loopback: bool

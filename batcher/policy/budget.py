@@ -35,6 +35,20 @@ class Spent:
 
 CENT_FRACTION = 1e-9
 """Slack for sums of binary fractions: 25 prices of 0.1 are 2.5."""
+UNITS_SLACK = 0.05
+"""The usual number is worked out from rounded prices, to the tenth."""
+MOST_TIMES = 100.0
+"""Told to have taken more than this times the usual number of units, we book no more than this."""
+
+
+def settled_usd(booked_usd: float, *, usual_units: float | None, told_units: float | None) -> float:
+    """What a finished generation counts, now that the provider has told how many units it took.
+
+    More than usual counts more. Less counts no less: units are not dollars, and a gateway may bill its own price.
+    """
+    if not usual_units or told_units is None or told_units <= usual_units + UNITS_SLACK:
+        return booked_usd
+    return round(booked_usd * min(told_units / usual_units, MOST_TIMES), 4)
 
 
 def exceeded(budget: Budget, spent: Spent, *, price_usd: float) -> str | None:

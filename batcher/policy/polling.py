@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from random import Random
 
 
+FIRST_LOOK_S = 600.0
+"""No later, whatever was learnt: the slowest model takes five minutes, but a provider's clock may say years."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """Bounds on the gap between two looks, seconds."""
@@ -35,7 +39,7 @@ def next_look_s(*, age_s: float, typical_s: float | None, pace: Pace, rng: Rando
     if typical_s is None:
         gap = 0.25 * age_s
     elif age_s < 0.5 * typical_s:
-        gap = 0.6 * typical_s - age_s
+        gap = min(0.6 * typical_s - age_s, FIRST_LOOK_S)
         cap = max(cap, gap)
     else:
         gap = 0.1 * max(typical_s, age_s)

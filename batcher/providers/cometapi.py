@@ -76,7 +76,7 @@ class CometApi:
         try:
             reply = await self._client.get(f"{TEXT2VIDEO}/clock")
             return parsedate_to_datetime(reply.headers["date"]).timestamp()
-        except (NotSentError, NoReplyError, KeyError, ValueError):
+        except (NotSentError, NoReplyError, KeyError, ValueError, OverflowError):
             return None
 
     async def aclose(self) -> None:
@@ -85,7 +85,8 @@ class CometApi:
 
     async def _look(self, wanted_id: str, *, external: bool) -> Look:
         try:
-            reply = await self._client.get(f"{TEXT2VIDEO}/{quote(wanted_id, safe='')}")
+            # "Not found" under our id may lead to another create call.
+            reply = await self._client.get(f"{TEXT2VIDEO}/{quote(wanted_id, safe='')}", is_evidence=external)
         except (NotSentError, NoReplyError) as error:
             return Look(sight=Sight.SILENT, answered=False, detail=error.detail)
         return parse_find(reply, wanted_id, external=external, retry_after_s=_pause(reply))

@@ -49,6 +49,9 @@ UNDECIDED = frozenset({408, 409, 425, 499})
 
 MAX_NESTING = 3
 
+NO_JSON = "an answer that is not JSON"
+REDIRECT = "a redirect, which is not followed: is the base URL right?"
+
 
 def parse_create(reply: Reply, *, retry_after_s: float | None = None) -> Posted:
     """Say what a create call did. What is not provably "created" or "not created" is AMBIGUOUS."""
@@ -111,9 +114,9 @@ def classify(
         elif status == 429:
             kind = RefusalKind.BUSY
     if payload is None:
-        message = f"an answer that is not JSON ({words(headers.get('content-type')) or 'no content type'})"
+        message = f"{NO_JSON} ({words(headers.get('content-type')) or 'no content type'})"
     if 300 <= status < 400:
-        message = "a redirect, which is not followed: is the base URL right?"
+        message = REDIRECT
     return Refusal(
         kind=kind,
         code=code or f"http-{status}",
@@ -196,5 +199,8 @@ def _request_id(payload: object, headers: Mapping[str, str]) -> str | None:
 
 
 def _line(refusal: Refusal) -> str:
-    code = "" if refusal.code.startswith("http-") else f", code {refusal.code}"
-    return f"HTTP {refusal.http_status}{code}"
+    """The status with its code, or with words of ours that tell a captive portal or a wrong base URL."""
+    if not refusal.code.startswith("http-"):
+        return f"HTTP {refusal.http_status}, code {refusal.code}"
+    own = refusal.message if refusal.message.startswith((NO_JSON, REDIRECT)) else ""
+    return f"HTTP {refusal.http_status}" + (f", {own}" if own else "")

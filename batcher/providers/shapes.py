@@ -27,6 +27,8 @@ MAX_LAYERS = 5
 MAX_TEXT = 500
 """Of a provider's words we keep this much."""
 MAX_URL = 8192
+MAX_TIME_S = 1e11
+"""The year 5138. A time beyond is one in milliseconds, or none."""
 
 WORDS = {
     "submitted": GenerationStatus.SUBMITTED,
@@ -207,7 +209,7 @@ def _expiry(url: str) -> float | None:
         ]
     except (ValueError, OverflowError):
         return None
-    return min(times, default=None)
+    return min((time for time in times if 0 < time < MAX_TIME_S), default=None)
 
 
 def _first_time(layers: list[Layer], *keys: str) -> float | None:
@@ -215,7 +217,8 @@ def _first_time(layers: list[Layer], *keys: str) -> float | None:
     for key in keys:
         for layer in layers:
             if value := _number(layer.get(key)):
-                return value if value < 1e11 else value / 1000
+                value = value if value < MAX_TIME_S else value / 1000
+                return value if value < MAX_TIME_S else None
     return None
 
 

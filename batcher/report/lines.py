@@ -139,6 +139,7 @@ def _plan(event: Event) -> str:
 
 def _adopted(event: Event) -> str:
     how = event.detail.get("how")
+    how = "under its id" if how == "found" else how
     return _of_task(event, f"already paid for, found {printable(str(how))}" if how else "already paid for")
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batcher.assets import BrokenClipError
+from batcher.catalog import usual_units
 from batcher.errors import DiskError
 from batcher.events import EventKind
 from batcher.fetch import FetchError, FetchFault
 from batcher.generations import Generation, GenerationStatus, Look, RefusalKind, Sight
-from batcher.policy import concurrency, polling, retry
+from batcher.policy import budget, concurrency, polling, retry
 from batcher.policy import submission as protocol
 from batcher.runner.look import look, note_reach, stop_for
 from batcher.runner.session import class_of
 from batcher.runner.submit import fresh, inherited, submit
 from batcher.tasks import IN_FLIGHT, Status
+from batcher.text import human_usd
 from batcher.times import unix
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ ASSET_LIFE_S = 30 * 86400.0
 
 async def walk(s: Session, task: Task, *, is_ours: bool) -> Task:
     """Take a task as far as it goes now. `is_ours`: this run claimed it; else an earlier one left it so."""
+    was = task.status
     if task.status is Status.UNCLEAR:
         task = await _look_once(s, task)
     if task.status is Status.SUBMITTING:
@@ -37,7 +40,7 @@ async def walk(s: Session, task: Task, *, is_ours: bool) -> Task:
     if task.status in (Status.SUBMITTED, Status.PROCESSING) and not s.options.submit_only:
         task = await _wait(s, task)
     if task.status is Status.SUCCEEDED:
-        task = await _download(s, task)
+        task = await _download(s, task, is_url_fresh=was is not Status.SUCCEEDED)
     return task
 
 
@@ -76,7 +79,8 @@ async def _wait(s: Session, task: Task) -> Task:
             failures += 1
             wait = max(_retry_after(seen), retry.backoff_s(failures, rng=s.rng))
             if failures == 1:
-                s.tell(EventKind.WARNING, task, message=f"{task.name}: look failed, trying again: {seen.detail}")
+                trouble = "the provider does not know it" if seen.sight is Sight.ABSENT else "look failed"
+                s.tell(EventKind.WARNING, task, message=f"{task.name}: {trouble}, trying again: {seen.detail}")
 
 
 def _first_look(s: Session, task: Task) -> float:
@@ -100,6 +104,9 @@ async def _find(s: Session, task: Task) -> Look:
     note_reach(s, seen)
     if seen.refusal is not None and seen.refusal.kind is RefusalKind.KEY:
         stop_for(s, seen.refusal.kind, seen.refusal.message)
+    if seen.generation is not None and seen.generation.external_task_id not in (None, task.external_task_id):
+        # The right number over another customer's task: their clip is not ours, nor is their failure.
+        return Look(sight=Sight.SILENT, detail="the answer is about another task")
     return seen
 
 
@@ -129,7 +136,7 @@ def _advance(s: Session, task: Task, generation: Generation) -> Task:
             s.tell(EventKind.PROCESSING, task)
         case GenerationStatus.SUCCEEDED:
             _learn(s, task, generation)
-            task = s.store.succeeded(task, generation, now=now)
+            task = s.store.succeeded(task, generation, cost_usd=_settle(s, task, generation), now=now)
             s.tell(EventKind.SUCCEEDED, task)
             s.nudge()
         case GenerationStatus.FAILED:
@@ -149,6 +156,31 @@ def _advance(s: Session, task: Task, generation: Generation) -> Task:
             s.limit = grown
             s.nudge()
     return task
+
+
+def _settle(s: Session, task: Task, generation: Generation) -> float | None:
+    """The price to book in place of the reserved one, where the provider says that it took more; it is told once."""
+    usual, told = usual_units(task.request), generation.units
+    booked = task.cost_usd or 0.0
+    settled = budget.settled_usd(booked, usual_units=usual, told_units=told)
+    if (
+        usual
+        and told is not None
+        and abs(told - usual) > budget.UNITS_SLACK
+        and not s.tally[f"units {class_of(task.request)}"]
+    ):
+        s.tally[f"units {class_of(task.request)}"] += 1
+        counts = f"counted as {human_usd(settled)}" + (f", not {human_usd(booked)}" if settled > booked else "")
+        s.tell(
+            EventKind.WARNING,
+            task,
+            message=f"{task.name}: the provider took {told:g} units where {usual:g} are usual for"
+            f" {class_of(task.request)}; {counts} a clip",
+        )
+    if settled <= booked:
+        return None
+    s.cost_usd += settled - booked
+    return settled
 
 
 def _learn(s: Session, task: Task, generation: Generation) -> None:
@@ -182,8 +214,11 @@ def _failed(s: Session, task: Task, generation: Generation) -> Task:
 # ---- bringing the clip home ---------------------------------------------------------------------------------
 
 
-async def _download(s: Session, task: Task) -> Task:
-    """Fetch, check and publish the clip. It is paid for: what fails here is tried again, now and in later runs."""
+async def _download(s: Session, task: Task, *, is_url_fresh: bool) -> Task:
+    """Fetch, check and publish the clip. It is paid for: what fails here is tried again, now and in later runs.
+
+    `is_url_fresh`: the address in the state was told in this run.
+    """
     attempt = s.store.attempt(task.external_task_id)
     url = attempt.asset_url if attempt and attempt.asset_url and "?" in attempt.asset_url else None
     trouble, wait = "", 0.0
@@ -199,11 +234,12 @@ async def _download(s: Session, task: Task) -> Task:
             if url is None:
                 wait = _retry_after(seen)
                 continue
+            is_url_fresh = True
         try:
             return await _save(s, task, url)
         except FetchError as exc:
             trouble, url = exc.message, None  # a fresh URL costs nothing, and may name another host
-            if exc.fault in (FetchFault.FORBIDDEN_URL, FetchFault.TOO_LARGE):
+            if is_url_fresh and exc.fault in (FetchFault.FORBIDDEN_URL, FetchFault.TOO_LARGE):
                 break
         except BrokenClipError as exc:
             trouble, url = str(exc), None

@@ -37,7 +37,7 @@ class Model:
     """Mode -> (median seconds to render 5 s, units for 5 s). One mode only: the field is not looked at."""
     durations: tuple[str, ...] = ("5", "10")
     sound: float | None = None
-    """Factor on the units with sound on; None where there is none."""
+    """Factor on the units with sound on; None where there is none. 4k costs the same either way (list, 2026-09)."""
     camera: bool = False
 
 
@@ -129,7 +129,8 @@ def times_s(request: Mapping[str, Any], rng: Random, *, slow: bool = False) -> t
 def units(request: Mapping[str, Any]) -> float:
     """Return what `request` costs, in the provider's units."""
     model, (_, price) = _model(request), _mode(request)
-    loud = model.sound if request.get("sound") == "on" and model.sound else 1.0
+    is_loud = request.get("sound") == "on" and request.get("mode") != "4k"
+    loud = model.sound if is_loud and model.sound else 1.0
     return price * loud * seconds(request) / 5
 
 

@@ -100,6 +100,7 @@ def open_for_writing(path: Path) -> Database:
             _check(connection, path)
             connection.execute(f"PRAGMA journal_mode = {'TRUNCATE' if network_mount(path) else 'WAL'}")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")  # a signed URL is a secret also in a page that is free
             connection.execute("PRAGMA foreign_keys = ON")
             db = Database(connection, execute_plugins=False)
             migrations.apply(db)

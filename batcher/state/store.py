@@ -7,6 +7,8 @@ awaits. A change that finds the row in another status than expected raises `Stat
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from batcher.errors import StateError
@@ -58,6 +60,13 @@ class Store(Planning):
                 f"{self.path} or its lock was deleted or replaced while this run was using it",
                 hint="nothing more was sent; put the file back, or run again (nothing is paid twice)",
             )
+
+    def close(self) -> None:
+        """The log goes into the file first: a reader that stays would keep it, with all that was deleted since."""
+        with suppress(sqlite3.Error):
+            self._db.execute("PRAGMA busy_timeout = 0")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        super().close()
 
     # ---- buying ---------------------------------------------------------------------------------------------
 
@@ -133,16 +142,22 @@ class Store(Planning):
             self._event(row, "overdue", iso(now), {})
         return row
 
-    def succeeded(self, task: Task, generation: Generation, *, now: float) -> Task:
-        """Finished at the provider: the slot is free. The signed URL stays only until the clip is home."""
+    def succeeded(self, task: Task, generation: Generation, *, cost_usd: float | None = None, now: float) -> Task:
+        """Finished at the provider: the slot is free. The signed URL stays only until the clip is home.
+
+        `cost_usd` is what it counts now, where the provider took more than was reserved.
+        """
+        price = {} if cost_usd is None else {"cost_usd": cost_usd}
         video = generation.videos[0] if generation.videos else None
         with self.transaction():
-            moved = self._move(task, Status.SUCCEEDED, finished_at=iso(now), overdue=0)
+            moved = self._move(task, Status.SUCCEEDED, finished_at=iso(now), overdue=0, **price)
             self._attempt(
                 moved,
-                "status = 'succeeded', finished_at = ?, units = ?, asset_url = ?, asset_expires_at = ?",
+                "status = 'succeeded', finished_at = ?, units = ?, cost_usd = coalesce(?, cost_usd),"
+                " asset_url = ?, asset_expires_at = ?",
                 iso(now),
                 generation.units,
+                cost_usd,
                 video.url if video else None,
                 iso(video.expires_at) if video and video.expires_at else None,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -79,6 +80,31 @@ async def test_a_url_into_our_own_network(make_lab):
     assert ran.exit_code == 75
     assert lab.counts() == {"downloaded": 1, "succeeded": 1}
     assert any("refused" in event.detail["message"] for event in ran.of(EventKind.WARNING))
+
+
+async def test_a_url_that_was_refused_is_asked_for_anew(make_lab):
+    """The next run does not insist on the address in the state: the provider may give a better one by then."""
+    lab = make_lab()
+    manifest = lab.manifest(1)
+    asked = 0
+
+    async def find(api, generation_id):
+        nonlocal asked
+        asked += 1
+        seen = await api.find(generation_id)
+        if seen.generation is None or not seen.generation.videos:
+            return seen
+        video = replace(seen.generation.videos[0], url="http://169.254.169.254/clip.mp4?Signature=x")
+        return replace(seen, generation=replace(seen.generation, videos=(video,)))
+
+    lab.meddle(find=find)
+    assert (await lab.run(manifest)).exit_code == 75
+    asked = 0
+    assert (await lab.run(manifest)).exit_code == 75
+    assert asked == 1
+    lab.provider = lambda api: api
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(1)
 
 
 async def test_files_are_gone_after_their_life(make_lab):

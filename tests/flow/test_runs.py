@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import anyio
 import pytest
 
 from batcher.events import EventKind
+from batcher.providers.shapes import read_generation
 from batcher.state.queries import Queries
 from batcher.tasks import Status
 
@@ -165,6 +167,30 @@ async def test_a_clip_that_cannot_be_fetched_holds_up_no_edition(make_lab):
         ("2026-11-22", "succeeded"): 1,
         ("2026-11-23", "downloaded"): 2,
     }
+
+
+async def test_a_provider_with_a_mad_clock(make_lab):
+    """Begun in 1971 and ended in 2027 by its own times: the next clips are looked at all the same."""
+    lab = make_lab()
+
+    async def find(api, generation_id):
+        seen = await api.find(generation_id)
+        if seen.generation is None or not seen.generation.videos:
+            return seen
+        body = {
+            "task_id": generation_id,
+            "task_status": "succeed",
+            "created_at": 31_536_000,
+            "updated_at": 1.8e12,
+            "task_result": {"videos": [{"url": seen.generation.videos[0].url}]},
+        }
+        return replace(seen, generation=read_generation(body))
+
+    lab.meddle(find=find)
+    ran = await lab.run(lab.manifest(3), concurrency=1)
+    assert ran.exit_code == 0
+    assert ran.summary.elapsed_s < 3600
+    assert lab.counts() == {"downloaded": 3}
 
 
 async def test_odd_generations_come_home_too(make_lab):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -93,6 +94,29 @@ async def test_a_budget_in_dollars(make_lab):
     assert lab.ledger.totals["charged"] == 2
     assert (await lab.run(manifest, max_usd=100)).exit_code == 0
     lab.assert_all_home(5)
+
+
+@pytest.mark.parametrize(("factor", "bought"), [(1, 5), (2, 3), (0.5, 5)])
+async def test_a_provider_that_takes_another_number_of_units(make_lab, factor, bought):
+    """Told with the clip: twice as many count twice against the budget, and it is said; fewer free nothing."""
+    lab = make_lab()
+
+    async def find(api, generation_id):
+        seen = await api.find(generation_id)
+        if seen.generation is None or seen.generation.units is None:
+            return seen
+        return replace(seen, generation=replace(seen.generation, units=factor * seen.generation.units))
+
+    lab.meddle(find=find)
+    manifest = lab.manifest(5, budget={"max_usd": 5 * PRICE_USD})
+    ran = await lab.run(manifest, concurrency=1)
+    assert lab.counts() == {"downloaded": bought} | ({"pending": 5 - bought} if bought < 5 else {})
+    assert ran.exit_code == (0 if bought == 5 else 3)
+    assert lab.spent_usd() == pytest.approx(bought * PRICE_USD * max(1, factor))
+    assert ran.summary.cost_usd == pytest.approx(bought * PRICE_USD * max(1, factor))
+    warned = [event.detail["message"] for event in ran.of(EventKind.WARNING)]
+    assert len(warned) == (factor != 1)
+    assert factor == 1 or f"{2 * factor:g} units where 2 are usual" in warned[0]
 
 
 async def test_a_budget_in_tasks(make_lab):

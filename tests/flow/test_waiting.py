@@ -6,7 +6,8 @@ import anyio
 import pytest
 
 from batcher.events import EventKind
-from batcher.tasks import Status
+from batcher.generations import Look, Sight
+from batcher.tasks import IN_FLIGHT, Status
 
 pytestmark = pytest.mark.anyio
 
@@ -56,6 +57,30 @@ async def test_an_overdue_one_gives_its_slot_back(make_lab):
     assert lab.counts() == {"downloaded": 2, "processing": 1}
     second = sorted(create["at"] for create in lab.ledger.creates)[1]
     assert second - lab.ledger.creates[0]["at"] >= 1200
+
+
+async def test_a_generation_that_vanishes(make_lab):
+    """Accepted, and then unknown to the provider: kept with its id, never sent again, told; it may come back."""
+    lab = make_lab()
+    manifest = lab.manifest(2)
+    lost = []
+
+    async def find(api, generation_id):
+        if not lost:
+            lost.append(generation_id)
+        if generation_id in lost:
+            return Look(sight=Sight.ABSENT, detail="HTTP 400, code 1201")
+        return await api.find(generation_id)
+
+    lab.meddle(find=find)
+    ran = await lab.run(manifest)
+    assert ran.exit_code == 1
+    assert any("does not know it" in event.detail["message"] for event in ran.of(EventKind.WARNING))
+    assert [(task.generation_id, task.overdue) for task in lab.tasks(*IN_FLIGHT)] == [(lost[0], True)]
+    assert set(lab.ledger.charges.values()) == {1}
+    lab.provider = lambda api: api
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(2)
 
 
 async def test_an_outage_of_most_of_an_hour(make_lab):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.policy.budget import Budget, Spent, exceeded
+from batcher.policy.budget import Budget, Spent, exceeded, settled_usd
 
 EVERY = Budget(max_usd=10.0, max_usd_per_day=4.0, max_tasks=3)
 
@@ -55,3 +55,20 @@ def test_a_reservation_counts_for_the_job_the_day_and_the_number():
 )
 def test_whether_a_budget_is_about_money(budget, expected):
     assert budget.limits_money is expected
+
+
+@pytest.mark.parametrize(
+    ("usual", "told", "counts"),
+    [
+        (2.0, 2.0, 0.26),
+        (2.0, 2.04, 0.26),  # a rounded price on our side
+        (2.0, 4.0, 0.52),
+        (2.0, 1.0, 0.26),  # a gateway may bill its own price all the same
+        (2.0, None, 0.26),
+        (None, 4.0, 0.26),
+        (0.0, 4.0, 0.26),
+        (2.0, 1e300, 26.0),
+    ],
+)
+def test_units_told_afterwards_may_raise_what_counts_and_never_lower_it(usual, told, counts):
+    assert settled_usd(0.26, usual_units=usual, told_units=told) == counts

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.policy.polling import Pace, next_look_s, typical_s
+from batcher.policy.polling import FIRST_LOOK_S, Pace, next_look_s, typical_s
 
 PACE = Pace()
 
@@ -37,7 +37,11 @@ def test_a_gap_stays_between_floor_and_cap_give_or_take_the_jitter(age_s, typica
     assert 0.9 * floor_s <= wait <= 1.1 * most
 
 
-@given(st.floats(10, 1e4))
+def test_a_provider_whose_clock_says_years_is_looked_at_within_ten_minutes():
+    assert gap(0.0, 1.8e9) == FIRST_LOOK_S
+
+
+@given(st.floats(10, 1e3))
 def test_the_first_look_comes_at_three_fifths_of_the_typical_time(typical):
     assert gap(0.0, typical) == pytest.approx(0.6 * typical)
 

@@ -41,6 +41,21 @@ def request_line_and_body(request: bytes):
 
 @pytest.mark.anyio
 class TestRequests:
+    @pytest.mark.parametrize(
+        ("date", "seconds"),
+        [
+            ("Sun, 22 Nov 2026 12:00:00 GMT", 1795348800),
+            ("soon", None),
+            ("Sun, 22 Nov 2026 12:00:00 +99999999999999999999", None),
+            ("1 Jan 99999999999 00:00:00 GMT", None),
+        ],
+    )
+    async def test_the_servers_clock_is_read_where_it_makes_sense(self, date, seconds):
+        async with serve(reply=answer(b"{}", headers=f"Date: {date}\r\n")) as server:
+            provider = make_provider(server)
+            assert await provider.server_time() == seconds
+            await provider.aclose()
+
     async def test_a_create_is_the_request_with_our_id(self):
         async with serve(reply=json_answer(CREATED)) as server:
             provider = make_provider(server)
@@ -58,6 +73,15 @@ class TestRequests:
             provider = make_provider(server, callback_url="https://me.example/callback/t")
             await provider.create(REQUEST, external_task_id=OUR_ID)
         assert request_line_and_body(server.requests[0])[1]["callback_url"] == "https://me.example/callback/t"
+
+    async def test_an_absence_is_never_an_answer_left_over_on_a_connection(self):
+        """It allows another create call, so the look at an id of ours shares its connection with no other."""
+        nothing = json_answer({"code": 1201, "message": "Task not found"}, status="400 Bad Request")
+        async with serve(reply=json_answer(CREATED) + nothing) as server:
+            provider = make_provider(server)
+            assert (await provider.find("867283741759111202")).sight is Sight.FOUND
+            assert (await provider.find_external(OUR_ID)).sight is Sight.FOUND
+            await provider.aclose()
 
     async def test_looks_and_the_list_have_their_paths(self):
         async with serve(reply=json_answer({"code": 0, "data": []})) as server:

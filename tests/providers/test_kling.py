@@ -345,6 +345,8 @@ class TestFound:
         [
             ({"Expires": "1768489077", "Signature": "s", "Key-Pair-Id": "k"}, 1768489077),
             ({"ksTime": "6984d018", "Expires": "1768489077"}, 1768489077),
+            ({"Expires": "99999999999999999"}, None),  # no date has so many digits
+            ({"Expires": "-1"}, None),
             ({"Expires": "soon"}, None),
             ({}, None),
         ],

@@ -49,7 +49,7 @@ from .samples import HOSTILE, make_event, make_snapshot, make_summary, make_task
             "unclear  a fox  no path — you decide: batcher resolve 'a fox' --adopt TASK_ID | --resubmit | --drop",
         ),
         (
-            make_event(EventKind.ADOPTED, task=make_task(), how="under its id"),
+            make_event(EventKind.ADOPTED, task=make_task(), how="found"),
             "adopted  fox-16x9  already paid for, found under its id",
         ),
         (
