@@ -35,7 +35,7 @@ from batcher.times import iso
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from batcher.environment import Endpoint, Environment
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from batcher.manifest import Manifest
     from batcher.prepare import Prepared
     from batcher.providers.interface import Provider
+    from batcher.runner.outcome import End
     from batcher.runner.session import Clock
     from batcher.state.store import Store
     from batcher.tasks import Task
@@ -191,13 +192,20 @@ class Batch:
 
     # ---- the course of a run --------------------------------------------------------------------------------
 
-    async def _carry_out(self, s: Session, run_row: Run, folder: Folder) -> Summary:
+    async def _carry_out(
+        self,
+        s: Session,
+        run_row: Run,
+        folder: Folder,
+        judge: Callable[[Session], Awaitable[End]] | None = None,
+    ) -> Summary:
+        """Run, sum up, write the end down. `judge` sums up in another way than a run that buys."""
         s.started_at = s.clock.monotonic()
         outcome, exit_code = "crashed", 1
         self.session = s
         try:
             await run(s)
-            end = conclude(s)
+            end = await judge(s) if judge else conclude(s)
             outcome, exit_code = end.outcome, end.exit_code
             clips = self.store.videos(Selection(job=run_row.job or None, scope=s.account.scope, orphaned=True))
             if s.tally["downloaded"] or s.tally["adopted"]:

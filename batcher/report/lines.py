@@ -186,6 +186,15 @@ def _retry(event: Event) -> str:
     return _of_task(event, f"{_wait(event.detail, f'attempt {attempt}')} (a new purchase, as run.attempts allows)")
 
 
+def _checked(event: Event) -> str:
+    files, whole = event.detail.get("files", 0), event.detail.get("whole", 0)
+    return f"checked  {files} files: {whole} whole, {event.detail.get('findings', 0)} findings"
+
+
+def _renewed(event: Event) -> str:
+    return _of_task(event, f"{printable(str(event.detail.get('what', '')))} written anew", printable(event.path or ""))
+
+
 def _warning(event: Event) -> str:
     return f"warning: {printable(str(event.detail.get('message', '')))}"
 
@@ -211,6 +220,8 @@ _TELL: dict[EventKind, Callable[[Event], str]] = {
     EventKind.OVERDUE: _overdue,
     EventKind.FAILED: _failed,
     EventKind.RETRY: _retry,
+    EventKind.CHECKED: _checked,
+    EventKind.RENEWED: _renewed,
     EventKind.WARNING: _warning,
     EventKind.STOPPING: _stopping,
 }

@@ -166,3 +166,24 @@ class TaskView:
     events: tuple[PastEvent, ...] = ()
     files: tuple[Asset, ...] = ()
     next: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTrouble:
+    """One thing that is not as the state recorded it."""
+
+    name: str
+    """Of the task."""
+    what: str
+    ailment: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyView:
+    """What `verify` found."""
+
+    files: int
+    whole: int
+    troubles: tuple[FileTrouble, ...] = ()
+    next: tuple[str, ...] = ()

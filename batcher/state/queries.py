@@ -218,6 +218,18 @@ class Queries:
     def assets(self, task: Task) -> list[Asset]:
         return [asset_of(row) for row in self._rows("SELECT * FROM assets WHERE task = ? ORDER BY id", (task.id,))]
 
+    def recorded(self, selection: Selection) -> list[tuple[Task, list[Asset]]]:
+        """Every task with the files that should be on disk for it; those that were given up have none."""
+        where, values = selection.where()
+        files: dict[int, list[Asset]] = {}
+        for row in self._rows(
+            f"SELECT * FROM assets WHERE task IN (SELECT id FROM tasks WHERE {where} AND status != 'cancelled')"
+            " ORDER BY id",
+            values,
+        ):
+            files.setdefault(row["task"], []).append(asset_of(row))
+        return [(task, files.get(task.id, [])) for task in self.tasks(selection)]
+
     def videos(self, selection: Selection) -> list[tuple[Task, Asset]]:
         """Every downloaded clip with its task."""
         where, values = selection.where()
