@@ -29,6 +29,11 @@ class Finding:
     """The record of the file, where there is one."""
 
     @property
+    def about(self) -> str:
+        """The task's name, or its job's where it is about the whole folder."""
+        return self.task.job if self.what == "metadata.jsonl" else self.task.name
+
+    @property
     def is_mendable(self) -> bool:
         """Whether writing or fetching the file anew can help; what leads elsewhere or is locked is a person's."""
         return self.what != "row" and self.ailment not in (Ailment.OUTSIDE, Ailment.UNREADABLE)
@@ -52,7 +57,7 @@ async def audit(
     selection: Selection,
     *,
     folder: Callable[[Task], Folder],
-    on_file: Callable[[int, int], None] = lambda done, total: None,
+    on_file: Callable[[int, int], None] | None = None,
 ) -> Audit:
     """Examine every recorded file of the selection. `on_file` is told how many of how many are done."""
     recorded = state.recorded(selection)
@@ -66,12 +71,14 @@ async def audit(
         for asset in assets:
             ailment = await _examine(state, folder(task), task, asset)
             done += 1
-            on_file(done, total)
+            if on_file:
+                on_file(done, total)
             if ailment:
                 findings.append(Finding(task=task, what=asset.kind, ailment=ailment, asset=asset))
     for task in _one_of_each_folder((task for task, assets in recorded if assets), folder):
-        if not _is_under_way(state, task) and (ailment := await folder(task).examine_metadata()):
-            findings.append(Finding(task=task, what="metadata.jsonl", ailment=ailment))
+        ailment = None if _is_under_way(state, task) else await folder(task).examine_metadata()
+        if ailment:
+            findings += [Finding(task=task, what="metadata.jsonl", ailment=ailment)]
     return Audit(files=total, findings=tuple(findings))
 
 

@@ -50,7 +50,10 @@ NEXT: dict[Status, frozenset[Status]] = {
         # submitting: an old backup, and a receipt of an attempt that it does not know
         {Status.PENDING, Status.SUBMITTING, Status.CANCELLED}
     ),
-    Status.UNCLEAR: frozenset({Status.SUBMITTED, Status.PENDING, Status.CANCELLED}),
+    Status.UNCLEAR: frozenset(
+        # submitting: `recover` found the id that it was sent with
+        {Status.SUBMITTED, Status.PENDING, Status.SUBMITTING, Status.CANCELLED}
+    ),
     Status.CANCELLED: frozenset(),
 }
 

@@ -58,21 +58,17 @@ def verify(shared: Shared, job: str | None, *, repair: bool, wait: bool) -> int:
 
 
 def _verify(shared: Shared, state: Queries, job: str | None, jobs: list[Job]) -> int:
-    folders = {
-        (known.job, known.scope): Folder(root_of(known, state.path), known.folder) for known in jobs
-    }
+    folders = {(known.job, known.scope): Folder(root_of(known, state.path), known.folder) for known in jobs}
 
     def folder(task: Task) -> Folder:
         return folders[task.job, task.scope]
 
     def trouble(finding: Finding) -> FileTrouble:
         path = str(folder(finding.task).shown(finding.asset.path)) if finding.asset else ""
-        return FileTrouble(name=finding.task.name, what=finding.what, ailment=finding.ailment, path=path)
+        return FileTrouble(name=finding.about, what=finding.what, ailment=finding.ailment, path=path)
 
     with _bar(shared) as on_file:
-        found = anyio.run(
-            partial(audit, state, Selection(job=job, orphaned=True), folder=folder, on_file=on_file)
-        )
+        found = anyio.run(partial(audit, state, Selection(job=job, orphaned=True), folder=folder, on_file=on_file))
     view = VerifyView(
         files=found.files,
         whole=found.whole,
@@ -101,10 +97,10 @@ async def _repair(shared: Shared, job: str | None, scope: str, wait: bool) -> in
 
 
 @contextmanager
-def _bar(shared: Shared) -> Iterator[Callable[[int, int], None]]:
+def _bar(shared: Shared) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on a terminal's stderr while files are read; it goes when they are."""
     if shared.quiet or not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield None
         return
     from rich.console import Console  # noqa: PLC0415 - start-up time
     from rich.progress import Progress  # noqa: PLC0415 - start-up time

@@ -192,7 +192,9 @@ def _checked(event: Event) -> str:
 
 
 def _renewed(event: Event) -> str:
-    return _of_task(event, f"{printable(str(event.detail.get('what', '')))} written anew", printable(event.path or ""))
+    return _of_task(
+        event, f"{printable(str(event.detail.get('what', '')))} written anew", printable(event.path or "")
+    )
 
 
 def _warning(event: Event) -> str:

@@ -269,6 +269,17 @@ class Queries:
         )[0]
         return Spent(usd=of_job["usd"], usd_today=of_day["usd"], tasks=of_job["n"])
 
+    def known_ids(self, scope: str) -> dict[str, str]:
+        """Every id that the state has: ours of each attempt, and the provider's; with the content it stands for."""
+        found: dict[str, str] = {}
+        for row in self._rows(
+            "SELECT t.content_hash, t.external_task_id AS ours, a.external_task_id AS sent, a.task_id FROM tasks t"
+            " LEFT JOIN attempts a ON a.task = t.id WHERE t.scope = ?",
+            (scope,),
+        ):
+            found |= {row[key]: row["content_hash"] for key in ("ours", "sent", "task_id") if row[key]}
+        return found
+
     def owner_of(self, generation_id: str, *, scope: str) -> str | None:
         """The name of the task that already has this generation."""
         rows = self._rows(
