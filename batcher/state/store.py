@@ -80,7 +80,7 @@ class Store(Planning):
         raise StateError(
             f"{self.path}: the row of {task.name} (task {task.id}) is damaged: its content does not give its hash, or"
             " its attempt is not there; it was not sent",
-            hint=f"restore a backup, or let  batcher recover {manifest}  write it anew; batcher verify lists such rows",
+            hint=f"restore a backup, or let  batcher recover {manifest}  write it anew; batcher verify lists all",
         )
 
     def count_post(self, task: Task) -> None:
