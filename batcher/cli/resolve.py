@@ -12,6 +12,7 @@ from batcher.connect import open_batch
 from batcher.errors import UnavailableError, UsageError
 from batcher.generations import Sight
 from batcher.identity import parts_of, slug_of
+from batcher.state.planning import Used
 from batcher.state.queries import Queries
 from batcher.tasks import NEXT, Status
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batcher.assets import Folder
+    from batcher.batch import Batch
     from batcher.tasks import Task
 
 
@@ -77,11 +79,19 @@ async def _resolve(shared: Shared, name: str, scope: str, adopt: str | None, dro
             folder = batch.folder(task)
             if not _may_be(task, echo, {**batch.store.known_ids(task.scope), **await _sent(folder)}):
                 raise UsageError(f"generation {adopt} belongs to another task, {echo}", hint="check the id")
-            # Bought under another namespace: should the state be lost once more, the folder knows whose it is.
-            await folder.receipts.append(echo, task.content_hash, account=endpoint.fingerprint, now=now)
+            task = await _under_its_own_id(batch, task, echo)
         batch.store.accepted(task, look.generation, request_id=None, how="adopted by hand", now=now)
         click.echo(f"{task.name} is generation {adopt}\nnext: batcher collect {task.job}")
         return 0
+
+
+async def _under_its_own_id(batch: Batch, task: Task, echo: str) -> Task:
+    """Bought under another namespace: the task goes on under that id, also should the state be lost once more."""
+    now, account, parts = batch.clock.now(), batch.endpoint.fingerprint, parts_of(echo)
+    await batch.folder(task).receipts.append(echo, task.content_hash, account=account, now=now)
+    before = Used(external_task_id=echo, attempt=parts[1] if parts else 1, posts=1, account=account)
+    with batch.store.transaction():
+        return batch.store.inherit(task, before, now=now)
 
 
 async def _sent(folder: Folder) -> dict[str, str]:

@@ -156,8 +156,8 @@ class Planning(Records):
         )
 
     def inherit(self, task: Task, before: Used, *, now: float) -> Task:
-        """A receipt says that this task was sent, which the state does not know: it is an old backup."""
-        if task.status is Status.UNCLEAR:  # the id that it had was never sent
+        """This task was sent, as a receipt, the list or a person says, which the state does not know."""
+        if task.status is Status.UNCLEAR:  # the provider has it under another id
             self._attempt(task, "status = 'pending', cost_usd = 0, error_message = NULL")
         moved = self._move(
             task,
