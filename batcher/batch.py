@@ -207,9 +207,7 @@ class Batch:
             await run(s)
             end = await judge(s) if judge else conclude(s)
             outcome, exit_code = end.outcome, end.exit_code
-            clips = self.store.videos(Selection(job=run_row.job or None, scope=s.account.scope, orphaned=True))
-            if s.tally["downloaded"] or s.tally["adopted"]:
-                await folder.write_metadata(pair for pair in clips if self.folder(pair[0]) is folder)
+            await self._write_metadata(s, folder if s.tally["adopted"] else None, since=run_row.started_at)
         except BatcherError as exc:
             outcome, exit_code = "stopped", exc.exit_code
             raise
@@ -235,6 +233,15 @@ class Batch:
         )
         s.tell(EventKind.SUMMARY, **asdict(summary))
         return summary
+
+    async def _write_metadata(self, s: Session, home: Folder | None, *, since: str) -> None:
+        """Rewrite metadata.jsonl where clips came home: in `home`, and of whichever job they were."""
+        if home is None and not s.tally["downloaded"]:
+            return
+        clips = self.store.videos(Selection(scope=s.account.scope, orphaned=True))
+        folders = [self.folder(task) for task, video in clips if video.downloaded_at >= since]
+        for folder in {folder.path: folder for folder in (*folders, *filter(None, [home]))}.values():
+            await folder.write_metadata([pair for pair in clips if self.folder(pair[0]) is folder])
 
     def snapshot(self) -> Snapshot:
         """The run at this moment, for the live view."""

@@ -348,6 +348,21 @@ async def test_every_attempt_is_in_the_books(make_lab):
     assert lab.ledger.totals["charged"] == 2
 
 
+async def test_a_folder_of_before_the_retry(make_lab):
+    """Receipts know the attempt that failed, the list the one that was bought after it: the list is newer."""
+    lab = make_lab(script=("fails",), **HARSH)
+    manifest = lab.manifest(1)
+    await lab.run(manifest)
+    folder = lab.home / "folder of yesterday"
+    shutil.copytree(lab.out, folder)
+    await lab.retry(lab.tasks())
+    lose_everything(lab)
+    shutil.copytree(folder, lab.out)
+    assert (await recover(lab, manifest)).counts == {"succeeded": 1}
+    assert (await lab.run(manifest)).exit_code == 0
+    assert (lab.counts(), lab.ledger.totals["charged"]) == ({"downloaded": 1}, 2)
+
+
 @pytest.mark.parametrize("statement", [1, 4, 8, 12, 17, 24])
 async def test_cut_short_at_any_write(make_lab, monkeypatch, statement):
     """Whatever a rebuilding that died had written: recover again, or run, and nobody pays twice."""
