@@ -105,12 +105,17 @@ def _bar(shared: Shared) -> Iterator[Callable[[int, int], None] | None]:
     from rich.console import Console  # noqa: PLC0415 - start-up time
     from rich.progress import Progress  # noqa: PLC0415 - start-up time
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        row = progress.add_task("reading")
+    bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
+    row = bar.add_task("reading")
 
-        def on_file(done: int, total: int) -> None:
-            progress.update(row, completed=done, total=total)
-            if done == total:
-                progress.stop()  # before anything else is drawn
+    def on_file(done: int, total: int) -> None:
+        if done == 1:
+            bar.start()
+        bar.update(row, completed=done, total=total)
+        if done == total:
+            bar.stop()  # before anything else is drawn
 
+    try:
         yield on_file
+    finally:
+        bar.stop()

@@ -187,8 +187,8 @@ def _retry(event: Event) -> str:
 
 
 def _checked(event: Event) -> str:
-    files, whole = event.detail.get("files", 0), event.detail.get("whole", 0)
-    return f"checked  {files} files: {whole} whole, {event.detail.get('findings', 0)} findings"
+    files, whole, wrong = (event.detail.get(key, 0) for key in ("files", "whole", "findings"))
+    return f"checked  {files} files: {whole} whole" + (f", {wrong} not as recorded" if wrong else "")
 
 
 def _renewed(event: Event) -> str:

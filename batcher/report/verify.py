@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 def verify_text(view: VerifyView) -> str:
     """Word what was found, all of it."""
     rows = [(trouble.name, trouble.what, trouble.path, trouble.ailment) for trouble in view.troubles]
-    wrong = f", {len(rows)} things are not as they were" if rows else ""
+    wrong = f", {len(rows)} not as recorded" if rows else ""
     return "\n".join([*columns(rows), f"{view.files} files: {view.whole} whole{wrong}", *next_lines(view.next)])
