@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -30,6 +30,9 @@ MAX_PAGES = 1000
 
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between tries to read one page."""
+
+SKEW_S = 3600.0
+"""How far the provider's clock may be from the one that an edition's day was read off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,9 +202,26 @@ def editions_of(manifest: Manifest, times: Iterable[float]) -> list[str]:
     if manifest.edition is None:
         return []
     zone = ZoneInfo(manifest.schedule.timezone)
-    days = {datetime.fromtimestamp(time, UTC).astimezone(zone).date() for time in times}
+    days = {datetime.fromtimestamp(moment, UTC).astimezone(zone).date() for moment in times}
     days |= {day - timedelta(days=1) for day in days}  # begun before midnight
     return list(dict.fromkeys(manifest.edition_of(day) for day in sorted(days, reverse=True)))
+
+
+def earliest(manifest: Manifest, now: float) -> float:
+    """When the first purchase of today's edition may have been made, Unix seconds: on the first day that has it.
+
+    What was bought before is of another edition, whatever became of its prompts since.
+    """
+    if manifest.edition is None:
+        return 0.0
+    zone = ZoneInfo(manifest.schedule.timezone)
+    day = datetime.fromtimestamp(now, UTC).astimezone(zone).date()
+    edition = manifest.edition_of(day)
+    for _ in range(400):
+        if manifest.edition_of(day - timedelta(days=1)) != edition:
+            return datetime.combine(day, time.min, zone).timestamp() - SKEW_S
+        day -= timedelta(days=1)
+    return 0.0
 
 
 def time_of(text: str) -> float | None:

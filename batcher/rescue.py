@@ -21,7 +21,7 @@ from batcher.identity import content_hash, derive_namespace, external_task_id, i
 from batcher.mending import Mending
 from batcher.policy import retry, submission
 from batcher.prepare import commit, folder_name, open_account, prepare, refuse_rename
-from batcher.rebuild import Matcher, editions_of, read_list, sent, time_of, used_by, why_unclear
+from batcher.rebuild import Matcher, earliest, editions_of, read_list, sent, time_of, used_by, why_unclear
 from batcher.recall import catch_up, sent_before
 from batcher.report.views import RecoverView, StrayGeneration
 from batcher.state.planning import UNMATCHED
@@ -81,7 +81,9 @@ class Rescue(Mending):
         if not clues.listed.is_proof:
             await self._look(main, clues, listed, tell)
         strays = [generation for generation in clues.listed.generations if clues.matcher.is_stray(generation)]
-        reason = why_unclear(clues.listed, strays, receipts_are_whole=clues.receipts_are_whole)
+        since = earliest(manifest, self.clock.now()) if edition is None else 0.0
+        todays = [generation for generation in strays if (generation.created_at or since) >= since]
+        reason = why_unclear(clues.listed, todays, receipts_are_whole=clues.receipts_are_whole)
         used = sent(clues.remembered, listed, account=self.endpoint.fingerprint)
 
         run_row = self._begin("recover", main.job, manifest=manifest)

@@ -408,6 +408,28 @@ async def test_nights_before(make_lab):
     assert lab.ledger.totals["charged"] == 5
 
 
+@pytest.mark.parametrize("is_edited", [True, False])
+async def test_a_nights_prompts_were_edited_since(make_lab, is_edited):
+    """No id of last night's can be made again, but it cannot be tonight's: tonight is bought, last night is told."""
+    lab = make_lab(**HARSH)
+    await lab.run(lab.manifest(["a ship", "a boat"], edition="{{ today }}"))
+    lose_everything(lab)
+    await anyio.sleep(DAY)
+    manifest = lab.manifest(["a raft", "a boat"] if is_edited else ["a ship", "a boat"], edition="{{ today }}")
+    view = await recover(lab, manifest)
+    assert len(view.strays) == is_edited
+    assert view.counts == {"succeeded": 2 - is_edited, "pending": 2}
+
+
+async def test_an_edited_prompt_of_today(make_lab):
+    """Bought today, and edited today: it may be any of those that are wanted now."""
+    lab = make_lab(**HARSH)
+    await lab.run(lab.manifest(["a ship"], edition="{{ today }}"))
+    lose_everything(lab)
+    view = await recover(lab, lab.manifest(["a raft"], edition="{{ today }}"))
+    assert (view.counts, len(view.strays)) == ({"unclear": 1}, 1)
+
+
 async def test_another_job_of_the_same_beginning(make_lab):
     """Ids of `autumn-launch-2` begin as those of `autumn-launch`: its receipts say that they are its own."""
     lab = make_lab(**HARSH)

@@ -167,6 +167,18 @@ async def test_a_link_out_of_the_folder_is_not_followed(make_lab):
     assert lab.counts() == {"downloaded": 1}
 
 
+async def test_what_cannot_be_read_is_left_alone(make_lab):
+    """Links in a circle, a disk that fails: whether it is whole is not known, so nothing is put in its place."""
+    lab = make_lab()
+    await lab.run(lab.manifest(1))
+    clip(lab).unlink()
+    clip(lab).symlink_to(clip(lab))
+    assert await findings(lab) == [("s01-t1", "video", "cannot be read")]
+    assert (await repair(lab)).exit_code == 1
+    assert clip(lab).is_symlink()
+    assert lab.counts() == {"downloaded": 1}
+
+
 async def test_a_record_that_leads_out_of_the_folder(make_lab):
     """A stranger's state names a file of ours: it is not read, and not written."""
     lab = make_lab()
