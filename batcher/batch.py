@@ -35,7 +35,7 @@ from batcher.times import iso
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from batcher.environment import Endpoint, Environment
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from batcher.manifest import Manifest
     from batcher.prepare import Prepared
     from batcher.providers.interface import Provider
+    from batcher.runner.outcome import End
     from batcher.runner.session import Clock
     from batcher.state.store import Store
     from batcher.tasks import Task
@@ -194,17 +195,22 @@ class Batch:
 
     # ---- the course of a run --------------------------------------------------------------------------------
 
-    async def _carry_out(self, s: Session, run_row: Run, folder: Folder) -> Summary:
+    async def _carry_out(
+        self,
+        s: Session,
+        run_row: Run,
+        folder: Folder,
+        judge: Callable[[Session], Awaitable[End]] | None = None,
+    ) -> Summary:
+        """Run, sum up, write the end down. `judge` sums up in another way than a run that buys."""
         s.started_at = s.clock.monotonic()
         outcome, exit_code = "crashed", 1
         self.session = s
         try:
             await run(s)
-            end = conclude(s)
+            end = await judge(s) if judge else conclude(s)
             outcome, exit_code = end.outcome, end.exit_code
-            clips = self.store.videos(Selection(job=run_row.job or None, scope=s.account.scope, orphaned=True))
-            if s.tally["downloaded"] or s.tally["adopted"]:
-                await folder.write_metadata(pair for pair in clips if self.folder(pair[0]) is folder)
+            await self._write_metadata(s, folder if s.tally["adopted"] else None, since=run_row.started_at)
         except BatcherError as exc:
             outcome, exit_code = "stopped", exc.exit_code
             raise
@@ -230,6 +236,15 @@ class Batch:
         )
         s.tell(EventKind.SUMMARY, **asdict(summary))
         return summary
+
+    async def _write_metadata(self, s: Session, home: Folder | None, *, since: str) -> None:
+        """Rewrite metadata.jsonl where clips came home: in `home`, and of whichever job they were."""
+        if home is None and not s.tally["downloaded"]:
+            return
+        clips = self.store.videos(Selection(scope=s.account.scope, orphaned=True))
+        folders = [self.folder(task) for task, video in clips if video.downloaded_at >= since]
+        for folder in {folder.path: folder for folder in (*folders, *filter(None, [home]))}.values():
+            await folder.write_metadata([pair for pair in clips if self.folder(pair[0]) is folder])
 
     def snapshot(self) -> Snapshot:
         """The run at this moment, for the live view."""

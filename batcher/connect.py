@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from batcher.batch import Batch
 from batcher.errors import ConfigurationError
 from batcher.fetch import KLING_HOSTS, FetchPolicy, threaded_fetch
 from batcher.http import ApiClient, tls_context
 from batcher.providers.cometapi import CometApi
+from batcher.rescue import Rescue
 from batcher.runner.session import RealClock
 from batcher.state.file import hold_lock
 from batcher.state.store import Store
@@ -40,7 +40,7 @@ async def open_batch(
     rng: random.Random | None = None,
     provider: Provider | None = None,
     fetch: Fetch | None = None,
-) -> AsyncIterator[Batch]:
+) -> AsyncIterator[Rescue]:
     """Hold the lock, open the state, reach the provider; close all of it at the end.
 
     `provider`, `fetch`, `clock` and `rng` are replaced in virtual-time tests; with a `fetch` given, file work is
@@ -55,7 +55,7 @@ async def open_batch(
         policy = FetchPolicy(hosts=(*KLING_HOSTS, *hosts), allow_loopback=endpoint.is_loopback)
         if provider is None:
             provider = await stack.enter_async_context(reach(endpoint, state, environment))
-        yield Batch(
+        yield Rescue(
             store,
             endpoint=endpoint,
             environment=environment,

@@ -16,7 +16,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batcher.tasks import TaskSpec
+    from batcher.tasks import Task, TaskSpec
 
 IDENTITY_VERSION = 1
 
@@ -24,7 +24,7 @@ NOT_CONTENT = frozenset({"callback_url", "external_task_id"})
 """Request keys that say how a generation is reported, not what it shows."""
 
 
-def content_hash(spec: TaskSpec, *, scope: str) -> str:
+def content_hash(spec: TaskSpec | Task, *, scope: str) -> str:
     """The hash of what the user asked for: 64 hex digits, the same on every machine and in every run.
 
     Job, edition, take, provider scope and request count; name, place, order and price do not. Text is
@@ -39,6 +39,11 @@ def content_hash(spec: TaskSpec, *, scope: str) -> str:
         "request": {k: v for k, v in spec.request.items() if k not in NOT_CONTENT and v is not None},
     }
     return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+def is_intact(task: Task) -> bool:
+    """Whether what the state holds of a task still gives its hash: a flipped bit in a text shows nowhere else."""
+    return content_hash(task, scope=task.scope) == task.content_hash
 
 
 def canonical_json(value: Any) -> bytes:
@@ -63,6 +68,15 @@ def _canonical(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no canonical form")
 
 
+_OURS = re.compile(r"((?:[a-z0-9-]{1,12})-[0-9a-f]{24})-a([1-9][0-9]{0,5})")
+
+
+def parts_of(external_id: str) -> tuple[str, int] | None:
+    """An id of our making as what all attempts of its task share, and the attempt; None for any other text."""
+    match = _OURS.fullmatch(external_id)
+    return (match[1], int(match[2])) if match else None
+
+
 def derive_namespace(key: str) -> str:
     """The namespace of an account's ids, one-way from its API key: 32 hex digits.
 
@@ -77,5 +91,9 @@ def external_task_id(*, job: str, content: str, namespace: str, attempt: int) ->
     Keyed, because an account may be shared with strangers and the ids are unique across all of it.
     """
     digest = hmac.new(namespace.encode(), content.encode(), hashlib.sha256).hexdigest()[:24]
-    slug = re.sub(r"[^a-z0-9]+", "-", job.lower())[:12].strip("-") or "job"
-    return f"{slug}-{digest}-a{attempt}"
+    return f"{slug_of(job)}-{digest}-a{attempt}"
+
+
+def slug_of(job: str) -> str:
+    """How every id of a job begins. Jobs whose names begin alike share it."""
+    return re.sub(r"[^a-z0-9]+", "-", job.lower())[:12].strip("-") or "job"

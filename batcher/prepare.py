@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from batcher.choices import Choices
     from batcher.environment import Endpoint, Environment
     from batcher.manifest import Manifest
+    from batcher.state.planning import Used
     from batcher.state.queries import Queries
     from batcher.state.store import Store
     from batcher.tasks import Task
@@ -257,7 +258,15 @@ def open_account(
 
 
 async def commit(
-    prepared: Prepared, store: Store, folder: Folder, account: Account, *, root: Path, now: float
+    prepared: Prepared,
+    store: Store,
+    folder: Folder,
+    account: Account,
+    *,
+    root: Path,
+    now: float,
+    used: Mapping[str, Used] | None = None,
+    unclear: str | None = None,
 ) -> list[Task]:
     """Write the plan into the state. Returns tasks whose clips were adopted from the disk.
 
@@ -266,7 +275,7 @@ async def commit(
     """
     manifest = prepared.manifest
     has_history = bool(store.editions(job=prepared.job, scope=prepared.scope))
-    used = await sent_before(folder, has_history=has_history)
+    used = await sent_before(folder, has_history=has_history) if used is None else used
     remembered = folder.receipts.read() if prepared.renamed else {}
     for content, task in prepared.renamed.items():
         sent = store.attempt(task.external_task_id)
@@ -295,6 +304,7 @@ async def commit(
             namespace=folder.namespaces().get(prepared.scope, account.namespace),
             attempts=manifest.settings.attempts,
             used=used,
+            unclear=unclear,
             now=now,
         )
         if not prepared.unfinished_edition:

@@ -174,6 +174,18 @@ def write_whole(final: Path, data: bytes, *, mode: int = 0o644, replace: bool = 
         part.discard()
 
 
+def set_aside(path: Path) -> None:
+    """Give what stands at `path` another name beside it, so that nothing is overwritten."""
+    if not os.path.lexists(path):
+        return
+    for number in range(1, 1000):
+        other = path.with_name(f"{path.name}.old{number}")
+        if not os.path.lexists(other):
+            path.rename(other)
+            return
+    raise OSError(errno.EEXIST, "too many files of this name were set aside")
+
+
 def _remove_leftover(path: Path) -> None:
     """Remove what a killed run left. Anything but a plain file was put there by somebody else."""
     try:

@@ -15,6 +15,7 @@ from anyio import to_thread
 
 import batcher
 from batcher.assets import disk, media, mp4, sidecar
+from batcher.assets.check import Ailment, examine
 from batcher.assets.place import Place, read_claim, sha256_of
 from batcher.assets.receipts import Receipt, Receipts, read_namespaces, write_namespace
 from batcher.errors import DiskError
@@ -104,6 +105,24 @@ class Folder:
         """Which of these videos are gone or of another size. One look at each folder, none into the files."""
         return await self._run(partial(self._missing, list(assets)))
 
+    async def examine(self, asset: Asset) -> Ailment | None:
+        """What is wrong with a recorded file; None where it is whole, byte for byte."""
+        return await self._run(partial(examine, self.root, asset))
+
+    async def renew(self, task: Task, video: Asset, companion: Asset) -> Asset | None:
+        """Write the sidecar or poster of a whole clip anew; None where that cannot be.
+
+        What stood there with other content is kept beside it.
+        """
+        return await self._run(partial(self._renew, task, video, companion))
+
+    async def examine_metadata(self) -> Ailment | None:
+        """Whether metadata.jsonl is gone or broken; None also where that file is somebody else's.
+
+        Whether it is up to date is not asked: each run that brings something home rewrites it.
+        """
+        return await self._run(self._examine_metadata)
+
     async def sent(self) -> dict[str, Receipt]:
         """Every external id that a receipt or a sidecar names: sent before, whatever the state knows of it."""
         return await self._run(self._sent)
@@ -184,6 +203,22 @@ class Folder:
                     downloaded_at=video.downloaded_at,
                 )
 
+    def _renew(self, task: Task, video: Asset, companion: Asset) -> Asset | None:
+        path = disk.inside(self.root, companion.path)
+        with disk.disk_errors(path):
+            if companion.kind == "sidecar":
+                data = sidecar.render(task, video, version=batcher.__version__)
+            else:
+                clip = disk.inside(self.root, video.path)
+                picture = media.poster(media.first_picture(clip)) if media.is_available() else None
+                if picture is None:
+                    return None
+                data = picture
+            disk.set_aside(path)
+            disk.write_whole(path, data, replace=False)
+            disk.sync_folder(path.parent)
+        return replace(companion, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
     def _missing(self, assets: list[Asset]) -> list[Asset]:
         videos = [asset for asset in assets if asset.kind == "video"]
         sizes: dict[str, int] = {}
@@ -227,6 +262,21 @@ class Folder:
             disk.write_whole(path, "".join(f"{row}\n" for row in rows).encode())
             disk.sync_folder(self.path)
         return path
+
+    def _examine_metadata(self) -> Ailment | None:
+        path = self.path / "metadata.jsonl"
+        try:
+            if not _is_our_metadata(path):
+                return None
+            for line in path.read_bytes().splitlines():
+                json.loads(line)
+        except FileNotFoundError:
+            return Ailment.MISSING
+        except (ValueError, RecursionError):
+            return Ailment.CONTENT
+        except OSError:
+            return Ailment.UNREADABLE
+        return None
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

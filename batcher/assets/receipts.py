@@ -87,6 +87,14 @@ class Receipts:
             found[external_id] = replace(receipt, at=first.at, posts=posts)
         return found
 
+    def is_whole(self) -> bool:
+        """Whether the file is there and every line of it can be read: only then what it does not name was not sent.
+
+        The last line may be torn: the call after it was never made.
+        """
+        lines = self._lines()[:-1]
+        return bool(lines) and all(_parse(line) for line in lines if line.strip())
+
     def _lines(self) -> list[bytes]:
         with disk_errors(self.path):
             try:

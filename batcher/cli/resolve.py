@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import anyio
 import click
 
@@ -9,8 +11,17 @@ from batcher.cli.common import Shared, shared_options
 from batcher.connect import open_batch
 from batcher.errors import UnavailableError, UsageError
 from batcher.generations import Sight
+from batcher.identity import parts_of, slug_of
+from batcher.state.planning import Used
 from batcher.state.queries import Queries
 from batcher.tasks import NEXT, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batcher.assets import Folder
+    from batcher.batch import Batch
+    from batcher.tasks import Task
 
 
 @click.command()
@@ -61,11 +72,34 @@ async def _resolve(shared: Shared, name: str, scope: str, adopt: str | None, dro
                 hint="check the id in the provider's own list",
             )
         echo = look.generation.external_task_id
-        if echo not in (None, task.external_task_id):
-            raise UsageError(f"generation {adopt} belongs to another task, {echo}", hint="check the id")
         owner = batch.store.owner_of(look.generation.id, scope=task.scope)
         if owner is not None:
             raise UsageError(f"generation {adopt} is that of {owner}", hint="check the id")
+        if echo is not None and echo != task.external_task_id:
+            folder = batch.folder(task)
+            if not _may_be(task, echo, {**batch.store.known_ids(task.scope), **await _sent(folder)}):
+                raise UsageError(f"generation {adopt} belongs to another task, {echo}", hint="check the id")
+            task = await _under_its_own_id(batch, task, echo)
         batch.store.accepted(task, look.generation, request_id=None, how="adopted by hand", now=now)
         click.echo(f"{task.name} is generation {adopt}\nnext: batcher collect {task.job}")
         return 0
+
+
+async def _under_its_own_id(batch: Batch, task: Task, echo: str) -> Task:
+    """Bought under another namespace: the task goes on under that id, also should the state be lost once more."""
+    now, account, parts = batch.clock.now(), batch.endpoint.fingerprint, parts_of(echo)
+    await batch.folder(task).receipts.append(echo, task.content_hash, account=account, now=now)
+    before = Used(external_task_id=echo, attempt=parts[1] if parts else 1, posts=1, account=account)
+    with batch.store.transaction():
+        return batch.store.inherit(task, before, instead=True, now=now)
+
+
+async def _sent(folder: Folder) -> dict[str, str]:
+    return {external_id: receipt.content_hash for external_id, receipt in (await folder.sent()).items()}
+
+
+def _may_be(task: Task, echo: str, known: Mapping[str, str]) -> bool:
+    """Whether a generation with another id may be this task's: an id of its job's, and nobody else's."""
+    parts = parts_of(echo)
+    is_alike = parts is not None and parts[0].rpartition("-")[0] == slug_of(task.job)
+    return is_alike and known.get(echo, task.content_hash) == task.content_hash

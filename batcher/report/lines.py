@@ -187,6 +187,17 @@ def _retry(event: Event) -> str:
     return _of_task(event, f"{_wait(event.detail, f'attempt {attempt}')} (a new purchase, as run.attempts allows)")
 
 
+def _checked(event: Event) -> str:
+    files, whole, wrong = (event.detail.get(key, 0) for key in ("files", "whole", "findings"))
+    return f"checked  {files} files: {whole} whole" + (f", {wrong} not as recorded" if wrong else "")
+
+
+def _renewed(event: Event) -> str:
+    return _of_task(
+        event, f"{printable(str(event.detail.get('what', '')))} written anew", printable(event.path or "")
+    )
+
+
 def _warning(event: Event) -> str:
     return f"warning: {printable(str(event.detail.get('message', '')))}"
 
@@ -212,6 +223,8 @@ _TELL: dict[EventKind, Callable[[Event], str]] = {
     EventKind.OVERDUE: _overdue,
     EventKind.FAILED: _failed,
     EventKind.RETRY: _retry,
+    EventKind.CHECKED: _checked,
+    EventKind.RENEWED: _renewed,
     EventKind.WARNING: _warning,
     EventKind.STOPPING: _stopping,
 }

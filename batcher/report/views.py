@@ -166,3 +166,67 @@ class TaskView:
     events: tuple[PastEvent, ...] = ()
     files: tuple[Asset, ...] = ()
     next: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTrouble:
+    """One thing that is not as the state recorded it."""
+
+    name: str
+    """Of the task."""
+    what: str
+    ailment: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyView:
+    """What `verify` found."""
+
+    files: int
+    whole: int
+    troubles: tuple[FileTrouble, ...] = ()
+    next: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrayGeneration:
+    """A generation at the provider that may be this job's, and that nothing ties to one of its tasks."""
+
+    generation_id: str
+    status: str
+    created_at: str | None = None
+    external_task_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoverView:
+    """What `recover` rebuilt, and of what."""
+
+    job: str
+    provider: str
+    simulated: bool
+    edition: str
+    listed: int | None
+    """Generations in the provider's list; None where it has no list."""
+    known: int
+    """Tasks that the state had before."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Tasks of the job by status, now."""
+    adopted: int = 0
+    """Generations tied to their tasks now."""
+    on_disk: int = 0
+    """Clips found whole in the output folder now."""
+    freed: int = 0
+    """Tasks of which nothing is doubtful any more."""
+    mended: int = 0
+    """Damaged rows written anew."""
+    editions: tuple[str, ...] = ()
+    """Earlier editions of which something was found."""
+    unclear: tuple[str, ...] = ()
+    """Names of tasks that may have been bought."""
+    reason: str | None = None
+    """Why they are unclear."""
+    strays: tuple[StrayGeneration, ...] = ()
+    notes: tuple[str, ...] = ()
+    next: tuple[str, ...] = ()

@@ -72,7 +72,8 @@ class _Loop:
     async def run(self) -> None:
         s = self.s
         for task in s.store.open_tasks(s.account.scope):
-            self._start(task, is_ours=False)
+            if not s.options.alone or task.id in (s.selection.ids or ()):
+                self._start(task, is_ours=False)
         try:
             while s.stop is None and not await self._turn():
                 pass

@@ -81,6 +81,8 @@ class Options:
     submit_only: bool = False
     buys: bool = True
     """False for `collect`: nothing is ever submitted."""
+    alone: bool = False
+    """Only what is selected is walked, and not all that the account has open."""
     budget: Budget = field(default_factory=Budget)
     pace: Pace = field(default_factory=Pace)
     downloads: int = 4

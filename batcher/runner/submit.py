@@ -126,6 +126,7 @@ class _Submission:
     async def _post(self) -> None:
         s, task = self.s, self.task
         s.store.check_alive()
+        s.store.check_content(task)
         s.folder(task).check_space(clips=1)
         if self.posted is not None or self.e.may_be_sent:
             s.store.count_post(task)  # before the receipt, which says its number

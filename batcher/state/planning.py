@@ -42,6 +42,9 @@ class Used:
     """The fingerprint of the key it was sent with; empty where that is not known."""
 
 
+UNMATCHED = "unmatched"
+"""The error code of an unclear task that `recover` made: nothing says that it was sent, nothing that it was not."""
+
 NO_ERROR = {"error_class": None, "error_code": None, "error_message": None}
 
 
@@ -56,12 +59,14 @@ class Planning(Records):
         namespace: str,
         attempts: int,
         used: Mapping[str, Used],
+        unclear: str | None = None,
         now: float,
     ) -> list[Task]:
         """Insert what is new; leave what is known alone. Returns the new tasks.
 
         `used` maps a content hash to what the output folder knows of it: such a task was submitted by a state that
-        is gone, so it starts in `submitting`, never in `pending`, and under the id it had.
+        is gone, so it starts in `submitting`, never in `pending`, and under the id it had. The others start in
+        `unclear` where that has a reason: they may have been bought, too.
         """
         added = []
         for want in wanted:
@@ -79,7 +84,7 @@ class Planning(Records):
                 "external_task_id": before.external_task_id
                 if before
                 else external_task_id(job=spec.job, content=content, namespace=namespace, attempt=number),
-                "status": Status.SUBMITTING if before else Status.PENDING,
+                "status": Status.SUBMITTING if before else Status.UNCLEAR if unclear else Status.PENDING,
                 "prompt": str(spec.request.get("prompt", "")),
                 "request": json.dumps(dict(spec.request), ensure_ascii=False),
                 **{name: spec.request.get(name) for name in ("model_name", "mode", "duration", "aspect_ratio")},
@@ -93,11 +98,16 @@ class Planning(Records):
                 "cost_is_estimate": int(want.price_is_estimate),
                 "created_at": iso(now),
             }
+            if unclear and not before:
+                row |= {"error_class": "unclear", "error_code": UNMATCHED, "error_message": unclear}
             task = self._insert(row)
             if task is not None:
                 added.append(task)
                 if before:
                     self._reserve(task, now=now, account=before.account, posts=before.posts)
+                elif unclear:
+                    self._reserve(task, now=now, account="", posts=1)
+                    self._attempt(task, "status = 'unclear', error_message = ?", unclear)
         return added
 
     def _insert(self, row: dict[str, Any]) -> Task | None:
@@ -145,14 +155,19 @@ class Planning(Records):
             "UPDATE tasks SET job = ?, content_hash = ?, orphaned = 0 WHERE id = ?", (job, content, task.id)
         )
 
-    def inherit(self, task: Task, before: Used, *, now: float) -> Task:
-        """A receipt says that this task was sent, which the state does not know: it is an old backup.
+    def inherit(self, task: Task, before: Used, *, instead: bool = False, now: float) -> Task:
+        """This task was sent, as a receipt, the list or a person says, which the state does not know.
 
         No step of a task's life, but a jump to where it is already: `NEXT` says nothing of it. What is home or was
-        given up stays so.
+        given up stays so. `instead`: what the state has as unclear is this, and its own id bought nothing.
         """
         if task.status in (Status.DOWNLOADED, Status.CANCELLED):
-            raise StateError(f"{task.name} is {task.status}: it cannot go back to {Status.SUBMITTING}")
+            raise StateError(
+                f"{task.name} is {task.status}: it cannot go back to {Status.SUBMITTING}",
+                hint=f"batcher show {task.name}  tells what became of it",
+            )
+        if instead and task.status is Status.UNCLEAR:
+            self._attempt(task, "status = 'pending', cost_usd = 0, error_message = NULL")
         moved = self._put(
             task,
             Status.SUBMITTING,
@@ -167,6 +182,42 @@ class Planning(Records):
         )
         self._reserve(moved, now=now, account=before.account, posts=before.posts)
         return moved
+
+    def remember(self, task: Task, before: Used, generation_id: str, *, status: Status, at: str) -> None:
+        """An earlier attempt of a task, as the provider's list has it: it was paid for, and counts."""
+        self._execute(
+            "INSERT INTO attempts (external_task_id, task, number, status, task_id, body_hash, inherited, posts,"
+            " key_fingerprint, claimed_at, submitted_at, cost_usd) VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (external_task_id) DO NOTHING",
+            (
+                before.external_task_id,
+                task.id,
+                before.attempt,
+                status,
+                generation_id,
+                task.content_hash,
+                before.posts,
+                before.account,
+                at,
+                at,
+                task.cost_usd or 0.0,
+            ),
+        )
+
+    def mend(self, task: Task, spec: TaskSpec, content: str) -> None:
+        """A damaged row holds again what the manifest says; what became of the task stays as it is."""
+        self._execute(
+            "UPDATE tasks SET job = ?, edition = ?, take = ?, content_hash = ?, prompt = ?, request = ? WHERE id = ?",
+            (
+                spec.job,
+                spec.edition,
+                spec.take,
+                content,
+                str(spec.request.get("prompt", "")),
+                json.dumps(dict(spec.request), ensure_ascii=False),
+                task.id,
+            ),
+        )
 
     def _reserve(self, task: Task, *, now: float, account: str, posts: int = 0) -> None:
         """The attempt's row: its price reserved, and the create call that may follow counted.

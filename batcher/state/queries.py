@@ -225,6 +225,18 @@ class Queries:
     def assets(self, task: Task) -> list[Asset]:
         return [asset_of(row) for row in self._rows("SELECT * FROM assets WHERE task = ? ORDER BY id", (task.id,))]
 
+    def recorded(self, selection: Selection) -> list[tuple[Task, list[Asset]]]:
+        """Every task with the files that should be on disk for it; those that were given up have none."""
+        where, values = selection.where()
+        files: dict[int, list[Asset]] = {}
+        for row in self._rows(
+            f"SELECT * FROM assets WHERE task IN (SELECT id FROM tasks WHERE {where} AND status != 'cancelled')"
+            " ORDER BY id",
+            values,
+        ):
+            files.setdefault(row["task"], []).append(asset_of(row))
+        return [(task, files.get(task.id, [])) for task in self.tasks(selection)]
+
     def videos(self, selection: Selection) -> list[tuple[Task, Asset]]:
         """Every downloaded clip with its task."""
         where, values = selection.where()
@@ -263,6 +275,17 @@ class Queries:
             (scope, day, day + "U"),  # "U" sorts after "T": every time of that day
         )[0]
         return Spent(usd=of_job["usd"], usd_today=of_day["usd"], tasks=of_job["n"])
+
+    def known_ids(self, scope: str) -> dict[str, str]:
+        """Every id that the state has: ours of each attempt, and the provider's; with the content it stands for."""
+        found: dict[str, str] = {}
+        for row in self._rows(
+            "SELECT t.content_hash, t.external_task_id AS ours, a.external_task_id AS sent, a.task_id FROM tasks t"
+            " LEFT JOIN attempts a ON a.task = t.id WHERE t.scope = ?",
+            (scope,),
+        ):
+            found |= {row[key]: row["content_hash"] for key in ("ours", "sent", "task_id") if row[key]}
+        return found
 
     def owner_of(self, generation_id: str, *, scope: str) -> str | None:
         """The name of the task that already has this generation."""

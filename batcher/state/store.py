@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from batcher.errors import StateError
-from batcher.identity import external_task_id
+from batcher.identity import external_task_id, is_intact
 from batcher.policy.retry import needs_a_new_id
 from batcher.state.file import open_for_writing
 from batcher.state.mounts import network_mount
@@ -79,6 +79,22 @@ class Store(Planning):
             claimed = self._move(task, Status.SUBMITTING, not_before=None, **NO_ERROR)
             self._reserve(claimed, now=now, account=account)
         return claimed
+
+    def check_content(self, task: Task) -> None:
+        """Raise `StateError` where what is about to be sent is not what was planned, or its intent is not recorded.
+
+        SQLite does not see a flipped bit in a text. Sent all the same, it would buy what nobody asked for, or look
+        for an id that was never sent.
+        """
+        if is_intact(task) and self.attempt(task.external_task_id) is not None:
+            return
+        job = self.job(task.job, task.scope)
+        manifest = job.manifest if job and job.manifest else "MANIFEST"
+        raise StateError(
+            f"{self.path}: the row of {task.name} (task {task.id}) is damaged: its content does not give its hash, or"
+            " its attempt is not there; it was not sent",
+            hint=f"restore a backup, or let  batcher recover {manifest}  write it anew; batcher verify lists all",
+        )
 
     def count_post(self, task: Task) -> None:
         """One more create call under this id is about to be made, in the same walk."""

@@ -167,3 +167,13 @@ async def test_a_dropped_clip_keeps_no_signature(make_lab):
         assert "?" in batch.store.attempt(task.external_task_id).asset_url
         batch.store.dropped(task, now=lab.clock.now())
         assert "?" not in batch.store.attempt(task.external_task_id).asset_url
+
+
+async def test_each_folder_gets_its_index(make_lab):
+    """One collect brings clips of two jobs home: both folders' metadata.jsonl name theirs."""
+    lab = make_lab()
+    for job in ("film", "play"):
+        await lab.run(lab.manifest(2, job=job), submit_only=True)
+    assert (await lab.collect()).exit_code == 0
+    for job in ("film", "play"):
+        assert len((lab.out / job / "metadata.jsonl").read_text().splitlines()) == 2

@@ -15,6 +15,15 @@ from .samples import HOSTILE, make_event, make_snapshot, make_summary, make_task
     ("event", "words"),
     [
         (make_event(EventKind.SUBMIT, task=make_task()), "submit   fox-16x9"),
+        (make_event(EventKind.CHECKED, files=24, whole=24, findings=0), "checked  24 files: 24 whole"),
+        (
+            make_event(EventKind.CHECKED, files=24, whole=23, findings=1),
+            "checked  24 files: 23 whole, 1 not as recorded",
+        ),
+        (
+            make_event(EventKind.RENEWED, task=make_task(), path="out/fox.json", what="sidecar"),
+            "renewed  fox-16x9  sidecar written anew  out/fox.json",
+        ),
         (
             make_event(
                 EventKind.DONE,
