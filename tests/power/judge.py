@@ -43,6 +43,8 @@ class Findings:
     """After the next run has held its manifest and the folder against it, before it sends anything."""
     receipts: frozenset[str] = frozenset()
     has_namespaces: bool = False
+    missing: list[str] = field(default_factory=list)
+    """Files that the state has as downloaded and that are not there whole."""
     problems: list[str] = field(default_factory=list)
     """What no image may show, however early."""
 
@@ -92,21 +94,29 @@ class Judge:
         return ""
 
     def _broken(self, found: Findings, at: int) -> Iterable[str]:
-        """What was promised before line `at` and does not hold."""
+        """What was promised before line `at` and does not hold.
+
+        A state that a person deleted is held to nothing it told, and a deleted clip may be on its way again.
+        """
+        removed = {path: line for path, line in self.platter.record.removed.items() if line <= at}
+        forgotten = removed.get(self.state, 0)
+        deleted = max((line for path, line in removed.items() if path.startswith("out/")), default=0)
         for op in self.platter.ops:
             if op.kind == "post" and op.began <= at:
-                yield from self._broken_by_post(found, op)
-            elif op.kind == "told" and op.ended <= at and op.event["event"] in TOLD:
-                task, least = op.event["task"], TOLD[op.event["event"]]
+                yield from self._broken_by_post(found, op.event["id"], is_forgotten=op.began < forgotten)
+            elif op.kind == "told" and forgotten < op.ended <= at and op.event["event"] in TOLD:
+                task, least = op.event["task"], TOLD[op.event["event"]] - (op.event["event"] == "done" and op.ended < deleted)
                 status = found.statuses.get(task["external_task_id"], "pending")
                 if status not in SENT[least:]:
                     yield f"{task['name']} was told {op.event['event']} and is {status}"
+        for path in found.missing:
+            if f"out/{path}" not in removed:
+                yield f"{path} is downloaded, and not there whole"
 
-    def _broken_by_post(self, found: Findings, op: Op) -> Iterable[str]:
-        external_id = op.event["id"]
-        if not found.has_state:
+    def _broken_by_post(self, found: Findings, external_id: str, *, is_forgotten: bool) -> Iterable[str]:
+        if not is_forgotten and not found.has_state:
             yield f"no state, and {external_id} was sent"
-        elif found.statuses.get(external_id) not in SENT:
+        elif not is_forgotten and found.statuses.get(external_id) not in SENT:
             yield f"{external_id} was sent and is {found.statuses.get(external_id)}"
         if external_id not in found.receipts:
             yield f"{external_id} was sent and has no receipt"
@@ -152,7 +162,7 @@ class Judge:
 
     def _look_at_clips(self, root: Path, found: Findings) -> None:
         """Nothing has a final name before it is whole."""
-        for path in sorted((root / "out" / "storm").glob("[!.]*")):
+        for path in sorted(p for p in (root / "out").rglob("[!.]*") if p.is_file()):
             name = path.relative_to(root).as_posix()
             data = path.read_bytes()
             if name in self._clips:
@@ -170,7 +180,7 @@ class Judge:
             for asset in store.assets(task) if task.status == "downloaded" else ():
                 file = root / "out" / asset.path
                 if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != asset.sha256:
-                    found.problems.append(f"{task.name} is downloaded, and {asset.path} is not there whole")
+                    found.missing.append(asset.path)
 
 
 def _statuses(store: Store) -> dict[str, str]:

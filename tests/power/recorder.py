@@ -71,6 +71,8 @@ class Recorder:
         self.base: dict[int, bytes] = {}
         """What files held before the first recorded run."""
         self.base_names: dict[tuple[int, str], int] = {}
+        self.removed: dict[str, int] = {}
+        """What a person deleted between runs, and from which line on."""
         self.folders = {ROOT}
         self.names: dict[tuple[int, str], int] = {}
         self.contents: dict[int, bytearray] = {}
@@ -87,14 +89,10 @@ class Recorder:
         """
         program = ["-c", f"{wrapper}\nfrom batcher.__main__ import main\nmain()"] if wrapper else ["-m", "batcher"]
         log = self.folder.parent / f"{self.folder.name}.strace"
-        inject = []
-        if kill:
-            name, _, number = kill.partition(":")
-            inject = ["-e", f"inject={name}:signal=KILL:when={number}"]
-        tracer = ["strace", "-f", "-y", "-xx", "-s", "100000000", "--seccomp-bpf", "-o", str(log), "-e", "signal=none"]
-        # What is killed is not the tracer, which lives on to write its log.
+        tracer = ["strace", "-f", "-y", "-xx", "-s", "100000000", "-o", str(log), "-e", "signal=none"]
+        tracer += _killing(kill) if kill else ["--seccomp-bpf"]  # faster, but with it nothing can be injected
         process = subprocess.run(
-            [*tracer, "-e", f"trace={calls.TRACED}", *inject]
+            [*tracer, "-e", f"trace={calls.TRACED}"]
             + [sys.executable, *program, "run", "storm.yaml", "--json", *more],
             cwd=self.folder,
             env=self.storm.environment | {"PYTHONDONTWRITEBYTECODE": "1"},
@@ -114,6 +112,20 @@ class Recorder:
         self.ops.sort(key=lambda op: op.ended)
         self._compare(cut)
         return process
+
+    def remove(self, path: str) -> None:
+        """Somebody deletes a file between two runs, and long before the power goes."""
+        (self.folder / path).unlink()
+        self.lines += 2
+        folder, name = self._place(path)
+        change = ((folder, name, 0),)
+        del self.names[folder, name]
+        self.removed[path] = self.lines - 1
+        disk = _disk_of(path)
+        self.ops += [
+            Op(kind="names", began=self.lines - 1, ended=self.lines - 1, disk=disk, names=change, what=f"rm {path}"),
+            Op(kind="sync", began=self.lines, ended=self.lines, disk=disk, inode=folder, what=f"rm {path}"),
+        ]
 
     # ---- the folder, outside the process ----------------------------------------------------------------------
 
@@ -178,7 +190,7 @@ class Recorder:
         return [self._inside(text, bases[i] if i < len(bases) else None) for i, text in enumerate(texts)]
 
     def _note(self, kind: str, call: Call, path: str = "", **more: Any) -> None:
-        disk = "out" if path.split("/")[0] == "out" else "state"
+        disk = _disk_of(path)
         what = f"{call.name} {path}".strip()
         self.ops.append(Op(kind=kind, began=call.began, ended=call.ended, disk=disk, what=what, **more))
 
@@ -335,6 +347,15 @@ class Recorder:
     def _refuse_unless_shared_memory(self, call: Call) -> None:
         if not any(is_shared_memory(path) for path in call.folders):
             raise UnmodelledError(f"{call.name}: {call.folders}")
+
+
+def _disk_of(path: str) -> str:
+    return "out" if path.split("/")[0] == "out" else "state"
+
+
+def _killing(kill: str) -> list[str]:
+    name, _, number = kill.partition(":")
+    return ["-e", f"inject={name}:signal=KILL:when={number}"]
 
 
 def is_shared_memory(path: str) -> bool:
