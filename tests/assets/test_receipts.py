@@ -58,6 +58,20 @@ async def test_it_is_on_disk_before_the_post(receipts, monkeypatch):
     monkeypatch.setattr(os, "write", write)
     await receipts.append("a1", "hash-a", now=NOW)
     assert calls[-3:] == ["line", "file", "folder"]
+
+
+@pytest.mark.anyio
+async def test_a_file_whose_name_another_has_not_made_durable_is_no_receipt_yet(receipts, monkeypatch):
+    """Two tasks write their first receipts at once, or a run was killed between the file and its name."""
+    receipts.path.parent.mkdir(parents=True)
+    receipts.path.touch()  # made by the other, who was not yet as far as the folder
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+    await receipts.append("a1", "hash-a", now=NOW)
+    assert synced[-2:] == [str(receipts.path), str(receipts.path.parent)]
+    await receipts.append("b1", "hash-b", now=NOW)
+    assert synced[-1] == str(receipts.path)  # the name is durable from then on
     await receipts.append("b1", "hash-b", now=NOW)
     assert calls[-2:] == ["line", "file"]
 

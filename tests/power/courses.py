@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from power.recorder import Recorder
@@ -22,16 +22,28 @@ store.open_for_writing = opened
 """SQLite moves its log into the state file every 12 pages, not every 1,000."""
 
 
+def dying_before_sync_of(path: str, *, when: str = "") -> str:
+    """A process that SIGKILL meets as it is about to sync `path`, once the file `when` is there."""
+    return f"""
+import os, signal
+sync = os.fsync
+def fsync(fd):
+    at = os.readlink(f"/proc/self/fd/{{fd}}")
+    if at == os.path.realpath({path!r}) and os.path.lexists({(when or path)!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync(fd)
+os.fsync = fsync
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One `batcher run`, and what a person deletes before it."""
 
     flags: tuple[str, ...] = ()
-    kill: str = ""
-    wrapper: str = ""
+    plant: str = ""
+    code: int = 0
     without: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-    """Made before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,22 +53,32 @@ class Course:
     runs: tuple[Run, ...]
     state: str = "state.db"
     edition: str = ""
-    about: str = field(default="", compare=False)
+    folders: tuple[str, ...] = ()
+    """There before it."""
+
+
+def killed(path: str, *, when: str = "", then: Run | None = None, **more: str) -> Course:
+    """A first run that dies before it syncs `path`, and another that ends well."""
+    return Course(runs=(Run(plant=dying_before_sync_of(path, when=when), code=-9), then or Run()), **more)
 
 
 COURSES = {
     "plain": Course(runs=(Run(flags=("--limit", "2")), Run())),
-    "the log moved into the state on the way": Course(runs=(Run(wrapper=EARLY_CHECKPOINTS),)),
-    "a state in a folder of its own": Course(runs=(Run(folders=("out",)),), state="kept/here/state.db"),
-    "killed when the state had its name": Course(runs=(Run(kill="fsync:1"), Run())),
-    "killed when the output folder was made": Course(runs=(Run(kill="fsync:2"), Run())),
-    "killed when the job's folder was made": Course(runs=(Run(kill="fsync:3"), Run())),
-    "killed when the namespace was written": Course(runs=(Run(kill="fsync:5"), Run())),
-    "killed when the edition's folder was made": Course(
-        runs=(Run(flags=("--submit-only",)), Run(kill="mkdir:2"), Run()), edition="one"
+    "the log moved into the state on the way": Course(runs=(Run(plant=EARLY_CHECKPOINTS),)),
+    "a state in a new folder, beside an old one for the outputs": Course(
+        runs=(Run(),), state="kept/here/state.db", folders=("out",)
     ),
-    "killed when a clip had its name, and the state was lost": Course(
-        runs=(Run(flags=("--submit-only",)), Run(kill="rename:1"), Run(without=("state.db", "state.db-wal")))
+    "killed when the state's folder was made": killed(
+        "kept", when="kept/here", state="kept/here/state.db", folders=("out",)
+    ),
+    "killed when the state had its name": killed(".", when="state.db"),
+    "killed when the output folder was made": killed(".", when="out"),
+    "killed when the job's folder was made": killed("out", when="out/storm"),
+    "killed when the namespace had its name": killed("out/storm", when="out/storm/.batcher.json"),
+    "killed when the receipts had their name": killed("out/storm", when="out/storm/.batcher-receipts.jsonl"),
+    "killed when the edition's folder was made": killed("out/storm", when="out/storm/one", edition="one"),
+    "killed when a clip had its name, and the state was lost": killed(
+        "out/storm", when="out/storm/wave-0-t1.mp4", then=Run(without=("state.db", "state.db-wal"))
     ),
     "the state lost": Course(runs=(Run(flags=("--limit", "2")), Run(without=("state.db",)))),
     "a clip deleted": Course(runs=(Run(), Run(without=("out/storm/wave-1-t1.mp4",)))),
@@ -68,13 +90,13 @@ def play(course: Course, storm: Storm) -> Recorder:
     if course.edition:
         manifest = storm.folder / "storm.yaml"
         manifest.write_text(f"{manifest.read_text()}edition: {course.edition}\n")
-    for folder in course.runs[0].folders:
+    for folder in course.folders:
         (storm.folder / folder).mkdir(parents=True)
     record = Recorder(storm)
     for run in course.runs:
         for path in run.without:
             if (storm.folder / path).exists():
                 record.remove(path)
-        process = record.run("--state", course.state, *run.flags, kill=run.kill, wrapper=run.wrapper)
-        assert process.returncode == (-9 if run.kill else 75 if "--submit-only" in run.flags else 0), process.stderr
+        process = record.run("--state", course.state, *run.flags, plant=run.plant)
+        assert process.returncode == run.code, process.stderr
     return record

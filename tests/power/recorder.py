@@ -82,12 +82,12 @@ class Recorder:
         self._said = b""
         self._take_stock()
 
-    def run(self, *more: str, kill: str = "", wrapper: str = "") -> subprocess.CompletedProcess:
+    def run(self, *more: str, kill: str = "", plant: str = "") -> subprocess.CompletedProcess:
         """One `batcher run` under strace, its `--json` events read. `kill` is like `fsync:7`: it dies entering that one.
 
-        `wrapper` is Python code that a breach is planted with, before the command starts.
+        `plant` is Python code that runs before the command starts.
         """
-        program = ["-c", f"{wrapper}\nfrom batcher.__main__ import main\nmain()"] if wrapper else ["-m", "batcher"]
+        program = ["-c", f"{plant}\nfrom batcher.__main__ import main\nmain()"] if plant else ["-m", "batcher"]
         log = self.folder.parent / f"{self.folder.name}.strace"
         tracer = ["strace", "-f", "-y", "-xx", "-s", "100000000", "-o", str(log), "-e", "signal=none"]
         tracer += _killing(kill) if kill else ["--seccomp-bpf"]  # faster, but with it nothing can be injected
