@@ -11,7 +11,8 @@ from storm import Storm
 
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory):
-    """The record of a run that makes the state and buys two clips, and of one that finishes; and where it happened."""
+    """The record of a run that makes the state and buys two clips, and of one that finishes; where it happened,
+    and what was found in its images."""
     folder = tmp_path_factory.mktemp("power")
     need_strace(folder.parent)
     storm = Storm(folder, 3, "--time-scale", "0.005")
@@ -19,4 +20,4 @@ def plain(tmp_path_factory):
         record = play(COURSES["plain"], storm)
     finally:
         storm.close()
-    return record, storm
+    return record, storm, {}

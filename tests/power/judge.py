@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import anyio
@@ -52,12 +53,14 @@ class Findings:
 class Judge:
     """Judges images of one recorded job. An image that was met before is not laid out again."""
 
-    def __init__(self, platter: Platter, storm: Storm, scratch: Path, *, state: str = "state.db") -> None:
+    def __init__(
+        self, platter: Platter, storm: Storm, *, state: str = "state.db", met: dict[str, Findings] | None = None
+    ) -> None:
+        """`met` is shared by judges of one job."""
         self.platter = platter
-        self.scratch = scratch
         self.state = state
         self.images = 0
-        self._met: dict[str, Findings] = {}
+        self._met = {} if met is None else met
         self._environment = Environment(process=storm.environment)
         self._endpoint = self._environment.endpoint("cometapi")
         self._manifest = load(storm.folder / "storm.yaml")
@@ -73,14 +76,18 @@ class Judge:
         """How many images differed."""
         return len(self._met)
 
-    def problems(self, at: int, loss: Loss | dict[str, Loss], seed: int = 0) -> list[str]:
-        """What is broken in the image that a power cut at line `at` leaves."""
+    def findings(self, at: int, loss: Loss | dict[str, Loss], seed: int = 0) -> Findings:
+        """What is in the image that a power cut at line `at` leaves."""
         image = self.platter.image(at, loss, seed)
         self.images += 1
         key = _digest(image)
         if key not in self._met:
             self._met[key] = self._find(image)
-        found = self._met[key]
+        return self._met[key]
+
+    def problems(self, at: int, loss: Loss | dict[str, Loss], seed: int = 0) -> list[str]:
+        """What is broken in it."""
+        found = self.findings(at, loss, seed)
         return found.problems + list(self._broken(found, at))
 
     def first_problem(self, losses: Iterable[Loss | dict[str, Loss]], moments: Iterable[int]) -> str:
@@ -128,11 +135,10 @@ class Judge:
     # ---- what is in an image ----------------------------------------------------------------------------------
 
     def _find(self, image: Image) -> Findings:
-        lay_out(image, self.scratch)
-        try:
-            return anyio.run(self._examine, self.scratch)
-        finally:
-            shutil.rmtree(self.scratch)
+        memory = "/dev/shm"  # where there is one: an image is not to be kept, and needs no real disk
+        with TemporaryDirectory(prefix="power-cut-", dir=memory if os.access(memory, os.W_OK) else None) as folder:
+            lay_out(image, Path(folder))
+            return anyio.run(self._examine, Path(folder))
 
     async def _examine(self, root: Path) -> Findings:
         found = Findings(has_state=(root / self.state).exists())
