@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -14,21 +15,21 @@ def synced(monkeypatch):
     """The folders that were synced, in their order."""
     found = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (found.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+    monkeypatch.setattr(os, "fsync", lambda fd: (found.append(Path(f"/proc/self/fd/{fd}").readlink()), real(fd)))
     return found
 
 
 def test_they_are_made_durable_from_the_top(tmp_path, synced):
     """A folder's name is synced in its parent before anything is put into it."""
     folders.make(tmp_path / "a" / "b" / "c")
-    assert synced[-3:] == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    assert synced[-3:] == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
 
 
 def test_one_that_is_there_is_made_durable_too(tmp_path, synced):
     """A run that was killed may have made it, and not have come to that."""
     (tmp_path / "a").mkdir()
     folders.make(tmp_path / "a")
-    assert synced == [str(tmp_path)]
+    assert synced == [tmp_path]
 
 
 def test_one_below_a_folder_of_somebody_else_is_left_as_it_is(tmp_path, synced, monkeypatch):

@@ -45,7 +45,7 @@ class Receipts:
         self.path = path
         self._inline = inline
         self._is_durable = False
-        """The file's name, and not only its lines: whoever made it may have been killed, or not have come to it yet."""
+        """The file's name, not only its lines. Whoever made it may have been killed, or not have come to that yet."""
 
     async def append(self, external_task_id: str, content_hash: str, *, account: str = "", now: float) -> None:
         """Record one POST, durably, before it is sent; raise `DiskError` where that is not possible.

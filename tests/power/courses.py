@@ -57,30 +57,34 @@ class Course:
     """There before it."""
 
 
-def killed(path: str, *, when: str = "", then: Run | None = None, **more: str) -> Course:
-    """A first run that dies before it syncs `path`, and another that ends well."""
-    return Course(runs=(Run(plant=dying_before_sync_of(path, when=when), code=-9), then or Run()), **more)
+def killed(path: str, *, when: str = "") -> Run:
+    """A run that dies before it syncs `path`."""
+    return Run(plant=dying_before_sync_of(path, when=when), code=-9)
 
+
+PLAIN = Course(runs=(Run(flags=("--limit", "2")), Run()))
 
 COURSES = {
-    "plain": Course(runs=(Run(flags=("--limit", "2")), Run())),
     "the log moved into the state on the way": Course(runs=(Run(plant=EARLY_CHECKPOINTS),)),
-    "a state in a new folder, beside an old one for the outputs": Course(
-        runs=(Run(),), state="kept/here/state.db", folders=("out",)
+    "killed between each name and its sync": Course(
+        runs=(
+            killed("kept", when="kept/here"),
+            killed("kept/here", when="kept/here/state.db"),
+            killed("out", when="out/storm"),
+            killed("out/storm", when="out/storm/.batcher.json"),
+            killed("out/storm", when="out/storm/.batcher-receipts.jsonl"),
+            killed("out/storm", when="out/storm/one"),
+            Run(),
+        ),
+        state="kept/here/state.db",
+        edition="one",
+        folders=("out",),
     ),
-    "killed when the state's folder was made": killed(
-        "kept", when="kept/here", state="kept/here/state.db", folders=("out",)
+    "killed when the output folder was made": Course(runs=(killed(".", when="out"), Run())),
+    "killed when a clip had its name, then the state lost": Course(
+        runs=(killed("out/storm", when="out/storm/wave-0-t1.mp4"), Run(without=("state.db", "state.db-wal")))
     ),
-    "killed when the state had its name": killed(".", when="state.db"),
-    "killed when the output folder was made": killed(".", when="out"),
-    "killed when the job's folder was made": killed("out", when="out/storm"),
-    "killed when the namespace had its name": killed("out/storm", when="out/storm/.batcher.json"),
-    "killed when the receipts had their name": killed("out/storm", when="out/storm/.batcher-receipts.jsonl"),
-    "killed when the edition's folder was made": killed("out/storm", when="out/storm/one", edition="one"),
-    "killed when a clip had its name, and the state was lost": killed(
-        "out/storm", when="out/storm/wave-0-t1.mp4", then=Run(without=("state.db", "state.db-wal"))
-    ),
-    "the state lost": Course(runs=(Run(flags=("--limit", "2")), Run(without=("state.db",)))),
+    "the state lost": Course(runs=(Run(flags=("--limit", "1")), Run(without=("state.db",)))),
     "a clip deleted": Course(runs=(Run(), Run(without=("out/storm/wave-1-t1.mp4",)))),
 }
 

@@ -25,8 +25,8 @@ from power.platter import Image, Loss, Platter, lay_out
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from power.recorder import Op
     from storm import Storm
+
 
 SENT = ("submitting", "submitted", "processing", "succeeded", "downloaded")
 TOLD = {"submit": 0, "submitted": 1, "adopted": 1, "processing": 2, "succeeded": 3, "done": 4}
@@ -90,14 +90,13 @@ class Judge:
         found = self.findings(at, loss, seed)
         return found.problems + list(self._broken(found, at))
 
-    def first_problem(self, losses: Iterable[Loss | dict[str, Loss]], moments: Iterable[int]) -> str:
-        """The first breach among these images, in words; empty where there is none."""
+    def first_problem(self, loss: Loss | dict[str, Loss], moments: Iterable[int], seed: int = 0) -> str:
+        """The first breach among the images of these moments, in words; empty where there is none."""
         for at in moments:
-            for loss in losses:
-                if broken := self.problems(at, loss):
-                    name = loss.name if isinstance(loss, Loss) else {d: one.name for d, one in loss.items()}
-                    last = [op.what for op in self.platter.ops if op.ended <= at][-3:]
-                    return f"power cut after {last}, keeping {name}: {broken}"
+            if broken := self.problems(at, loss, seed):
+                name = loss.name if isinstance(loss, Loss) else {disk: one.name for disk, one in loss.items()}
+                last = [op.what for op in self.platter.ops if op.ended <= at][-3:]
+                return f"power cut after {last}, keeping {name}, seed {seed}: {broken}"
         return ""
 
     def _broken(self, found: Findings, at: int) -> Iterable[str]:
@@ -112,7 +111,10 @@ class Judge:
             if op.kind == "post" and op.began <= at:
                 yield from self._broken_by_post(found, op.event["id"], is_forgotten=op.began < forgotten)
             elif op.kind == "told" and forgotten < op.ended <= at and op.event["event"] in TOLD:
-                task, least = op.event["task"], TOLD[op.event["event"]] - (op.event["event"] == "done" and op.ended < deleted)
+                task, least = (
+                    op.event["task"],
+                    TOLD[op.event["event"]] - (op.event["event"] == "done" and op.ended < deleted),
+                )
                 status = found.statuses.get(task["external_task_id"], "pending")
                 if status not in SENT[least:]:
                     yield f"{task['name']} was told {op.event['event']} and is {status}"

@@ -26,10 +26,10 @@ class Loss:
 
     name: str
     contents: str
-    """`synced`, `all`, `sectors` or `pages` (those by chance), `holes` (the synced bytes in a file of full length)."""
+    """`synced`, `all`, `sectors` or `pages` (some of them), `holes` (the synced bytes in a file of full length)."""
     names: str
-    """`synced` (POSIX: only a sync of the folder keeps a name), `all`, `some`, or `journal` (ext4: a name that is kept
-    keeps all older ones, and the sync of a new file keeps its name)."""
+    """`synced` (POSIX: only a sync of the folder keeps a name), `all`, `some`, or `journal` (ext4: a name that is
+    kept keeps all older ones, and the sync of a new file keeps its name)."""
 
 
 STRICT = Loss("nothing that was not synced", "synced", "synced")

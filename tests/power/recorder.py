@@ -83,17 +83,14 @@ class Recorder:
         self._take_stock()
 
     def run(self, *more: str, kill: str = "", plant: str = "") -> subprocess.CompletedProcess:
-        """One `batcher run` under strace, its `--json` events read. `kill` is like `fsync:7`: it dies entering that one.
+        """One `batcher run` under strace, its events read. `kill` is like `fsync:7`: it dies entering that call.
 
         `plant` is Python code that runs before the command starts.
         """
         program = ["-c", f"{plant}\nfrom batcher.__main__ import main\nmain()"] if plant else ["-m", "batcher"]
         log = self.folder.parent / f"{self.folder.name}.strace"
-        tracer = ["strace", "-f", "-y", "-xx", "-s", "100000000", "-o", str(log), "-e", "signal=none"]
-        tracer += _killing(kill) if kill else ["--seccomp-bpf"]  # faster, but with it nothing can be injected
         process = subprocess.run(
-            [*tracer, "-e", f"trace={calls.TRACED}"]
-            + [sys.executable, *program, "run", "storm.yaml", "--json", *more],
+            [*_tracer(log, kill), sys.executable, *program, "run", "storm.yaml", "--json", *more],
             cwd=self.folder,
             env=self.storm.environment | {"PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
@@ -149,8 +146,12 @@ class Recorder:
             for name in files:
                 path = Path(folder, name)
                 found[str(path.relative_to(self.folder))] = path.read_bytes()
-        modelled = {path: bytes(self.contents[inode]) for path, inode in self.walk(self.names) if inode in self.contents}
-        odd = [p for p in found.keys() | modelled.keys() if found.get(p) != modelled.get(p) and not is_shared_memory(p)]
+        modelled = {
+            path: bytes(self.contents[inode]) for path, inode in self.walk(self.names) if inode in self.contents
+        }
+        odd = [
+            p for p in found.keys() | modelled.keys() if found.get(p) != modelled.get(p) and not is_shared_memory(p)
+        ]
         if odd:
             raise UnmodelledError(f"the record differs from the folder in {odd} (cut short: {cut})")
 
@@ -172,7 +173,7 @@ class Recorder:
 
     def _inside(self, path: str, base: str | None = None) -> str | None:
         """The path below the job's folder; None where it is elsewhere."""
-        whole = os.path.normpath(os.path.join(base or self.folder, path))
+        whole = os.path.normpath(Path(base or self.folder, path))
         root = str(self.folder)
         return os.path.relpath(whole, root) if whole == root or whole.startswith(f"{root}/") else None
 
@@ -316,7 +317,9 @@ class Recorder:
         found = re.search(rb'"external_task_id": ?"([^"]+)"', data)
         if found and call.fd in self._heads:
             event = {"id": found[1].decode()}
-            op = Op(kind="post", began=self._heads.pop(call.fd), ended=call.ended, event=event, what=f"POST {event['id']}")
+            op = Op(
+                kind="post", began=self._heads.pop(call.fd), ended=call.ended, event=event, what=f"POST {event['id']}"
+            )
             self.ops.append(op)
 
     _sendmsg = _sendto
@@ -341,7 +344,7 @@ class Recorder:
         """Anything else is no concern of ours, unless it is about the job's folder."""
         if call.name in ("sync", "syncfs", "io_uring_setup"):
             raise UnmodelledError(call.name)
-        if any(self._inside(path) not in (None, ".") for path in call.folders):
+        if any(path not in (None, ".") for path in [*map(self._inside, call.folders), *self._paths(call)]):
             self._refuse_unless_shared_memory(call)
 
     def _refuse_unless_shared_memory(self, call: Call) -> None:
@@ -350,12 +353,17 @@ class Recorder:
 
 
 def _disk_of(path: str) -> str:
-    return "out" if path.split("/")[0] == "out" else "state"
+    return "out" if path.split("/", maxsplit=1)[0] == "out" else "state"
 
 
-def _killing(kill: str) -> list[str]:
+def _tracer(log: Path, kill: str) -> list[str]:
+    traced = ",".join(f"?{name}" for name in calls.TRACED.split(","))  # not every machine has all of them
+    command = ["strace", "-f", "-y", "-xx", "-s", "100000000", "-o", str(log), "-e", "signal=none"]
+    command += ["-e", f"trace={traced}"]
+    if not kill:
+        return [*command, "--seccomp-bpf"]  # faster, but with it nothing can be injected
     name, _, number = kill.partition(":")
-    return ["-e", f"inject={name}:signal=KILL:when={number}"]
+    return [*command, "-e", f"inject={name}:signal=KILL:when={number}"]
 
 
 def is_shared_memory(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""The power goes at any moment of a recorded job: whatever the disk kept, nothing is paid twice and no clip is lost."""
+"""The power goes at any moment of a recorded job: whatever the disk kept, nothing is paid twice, no clip is lost."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def test_no_cut_breaks_a_promise(judged, loss):
     judge = judged()
     moments = judge.platter.moments()
     few = sorted(random.Random(loss.name).sample(moments, 30))
-    assert judge.first_problem([loss], moments if loss in (STRICT, NAMES) else few) == ""
+    assert judge.first_problem(loss, moments if loss in (STRICT, NAMES) else few) == ""
 
 
 @pytest.mark.parametrize(("state", "out"), [(STRICT, NOTHING), (NOTHING, STRICT), (SECTORS, STRICT), (STRICT, PAGES)])
 def test_no_cut_breaks_a_promise_where_state_and_outputs_are_on_two_disks(judged, state, out):
     judge = judged()
     few = sorted(random.Random(state.name).sample(judge.platter.moments(), 30))
-    assert judge.first_problem([{"state": state, "out": out}], few) == ""
+    assert judge.first_problem({"state": state, "out": out}, few) == ""
 
 
 FORGOTTEN = {
@@ -72,7 +72,7 @@ FORGOTTEN = {
 def test_each_sync_is_missed_where_it_is_forgotten(judged, what):
     """The same job without one kind of sync breaks a promise in some image: none is for nothing, and we would see."""
     judge = judged(without=FORGOTTEN[what])
-    assert judge.first_problem([STRICT], judge.platter.moments()) != ""
+    assert judge.first_problem(STRICT, judge.platter.moments()) != ""
 
 
 @pytest.mark.parametrize("what", ["receipts.jsonl", "state.db-wal"])
@@ -82,7 +82,9 @@ def test_a_create_call_that_does_not_wait_for_the_sync_is_noticed(plain, judged,
     judge = judged()
     for i, op in enumerate(record.ops):
         if op.kind == "post":
-            sync = [s for s in record.ops[:i] if s.kind == "sync" and s.what.endswith(what) and s.ended < op.began][-1]
+            sync = [s for s in record.ops[:i] if s.kind == "sync" and s.what.endswith(what) and s.ended < op.began][
+                -1
+            ]
             judge.platter.ops = [replace(op, began=sync.began - 1) if o is op else o for o in record.ops]
             broken = judge.problems(sync.began - 1, STRICT)
             assert any("was sent" in each for each in broken), broken
