@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
+from syncs import watch_syncs
 
 from batcher import folders
 
@@ -13,10 +13,7 @@ from batcher import folders
 @pytest.fixture
 def synced(monkeypatch):
     """The folders that were synced, in their order."""
-    found = []
-    real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (found.append(Path(f"/proc/self/fd/{fd}").readlink()), real(fd)))
-    return found
+    return watch_syncs(monkeypatch)
 
 
 def test_they_are_made_durable_from_the_top(tmp_path, synced):

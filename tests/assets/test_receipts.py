@@ -2,9 +2,9 @@
 
 import os
 import stat
-from pathlib import Path
 
 import pytest
+from syncs import watch_syncs
 
 from assets.samples import NOW
 from batcher.assets import Receipt, Receipts
@@ -68,9 +68,7 @@ async def test_a_file_whose_name_another_has_not_made_durable_is_no_receipt_yet(
     """Two tasks write their first receipts at once, or a run was killed between the file and its name."""
     receipts.path.parent.mkdir(parents=True)
     receipts.path.touch()  # made by the other, who was not yet as far as the folder
-    synced = []
-    real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(Path(f"/proc/self/fd/{fd}").readlink()), real(fd)))
+    synced = watch_syncs(monkeypatch)
     await receipts.append("a1", "hash-a", now=NOW)
     assert synced[-2:] == [receipts.path, receipts.path.parent]
     await receipts.append("b1", "hash-b", now=NOW)
