@@ -111,10 +111,9 @@ class Judge:
             if op.kind == "post" and op.began <= at:
                 yield from self._broken_by_post(found, op.event["id"], is_forgotten=op.began < forgotten)
             elif op.kind == "told" and forgotten < op.ended <= at and op.event["event"] in TOLD:
-                task, least = (
-                    op.event["task"],
-                    TOLD[op.event["event"]] - (op.event["event"] == "done" and op.ended < deleted),
-                )
+                task, least = op.event["task"], TOLD[op.event["event"]]
+                if op.ended < deleted:
+                    least = min(least, TOLD["succeeded"])
                 status = found.statuses.get(task["external_task_id"], "pending")
                 if status not in SENT[least:]:
                     yield f"{task['name']} was told {op.event['event']} and is {status}"

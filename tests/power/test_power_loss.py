@@ -75,19 +75,27 @@ def test_each_sync_is_missed_where_it_is_forgotten(judged, what):
     assert judge.first_problem(STRICT, judge.platter.moments()) != ""
 
 
-@pytest.mark.parametrize("what", ["receipts.jsonl", "state.db-wal"])
+WAITED_FOR = {
+    "claim": lambda found, external_id: found.statuses.get(external_id) == "submitting",
+    "receipt": lambda found, external_id: external_id in found.receipts,
+}
+
+
+@pytest.mark.parametrize("what", WAITED_FOR)
 def test_a_create_call_that_does_not_wait_for_the_sync_is_noticed(plain, judged, what):
-    """The first byte left when the claim, or the receipt, was written and not yet synced."""
-    record = plain[0]
-    judge = judged()
-    for i, op in enumerate(record.ops):
-        if op.kind == "post":
-            sync = [s for s in record.ops[:i] if s.kind == "sync" and s.what.endswith(what) and s.ended < op.began][
-                -1
-            ]
-            judge.platter.ops = [replace(op, began=sync.began - 1) if o is op else o for o in record.ops]
-            broken = judge.problems(sync.began - 1, STRICT)
-            assert any("was sent" in each for each in broken), broken
+    """Its first byte put before the sync that makes the claim, or the receipt, durable."""
+    ops = plain[0].ops
+    for post in [op for op in ops if op.kind == "post"]:
+        judge = judged()
+        early = first_durable(judge, ops, post.event["id"], WAITED_FOR[what]) - 1
+        judge.platter.ops = [replace(op, began=early) if op is post else op for op in ops]
+        assert any(f"{post.event['id']} was sent" in each for each in judge.problems(early, STRICT))
+
+
+def first_durable(judge, ops, external_id, proof):
+    """The line of the log from which on no power cut can take it."""
+    ends = (op.ended for op in ops if op.kind == "sync")
+    return next(at for at in ends if proof(judge.findings(at, STRICT), external_id))
 
 
 def test_the_next_run_goes_on_from_what_is_left(storm):
