@@ -36,7 +36,7 @@ def test_no_cut_breaks_a_promise(weather, name, request):
 def test_the_power_goes_twice_and_each_clip_is_paid_once(weather, seed):
     """Killed before some step is written down, and at some sync, each time robbed of what was not synced."""
     rng = random.Random(seed)
-    step = dying_in(rng.choice(["claim", "processing", "succeeded", "downloaded"]))
+    step = dying_in(rng.choice(["claim", "accepted", "succeeded", "downloaded"]))
     assert cut_the_power(weather, rng.choice(LOSSES), plant=step, seed=seed)
     assert cut_the_power(weather, rng.choice(LOSSES), kill=f"fdatasync:{rng.randint(1, 8)}", seed=seed)
     weather.finish()

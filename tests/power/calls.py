@@ -17,6 +17,9 @@ TRACED = (
 )
 """All that can change a file or make a change last, and what tells of requests and of children."""
 
+ALL = 1_000_000_000
+"""The result of a call that was cut short: every byte written, or a descriptor that nobody uses."""
+
 _WHOLE = re.compile(r"(\d+) +(\w+)\((.*)\) += (\?|-?\d+|0x[0-9a-f]+)(.*)", re.DOTALL)
 _CUT = re.compile(r"(\d+) +(\w+)\((.*) <unfinished \.\.\.>", re.DOTALL)
 _REST = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>(.*)\) += (\?|-?\d+|0x[0-9a-f]+)(.*)", re.DOTALL)
@@ -51,12 +54,12 @@ class Call:
         return [bytes.fromhex(path.replace("\\x", "")).decode() for _, path in _FOLDER.findall(self.args)]
 
 
-def read(lines: Iterable[str], *, first: int) -> tuple[list[Call], list[str]]:
-    """The calls that succeeded, as they ended; and the names of those that the process's death cut short.
+def read(lines: Iterable[str], *, first: int) -> tuple[list[Call], list[Call]]:
+    """The calls that succeeded, as they ended; and those that death cut short, as if they had come through.
 
     `first` is the number of the first line.
     """
-    calls, open_calls = [], {}
+    calls, open_calls, at = [], {}, first
     for at, line in enumerate(lines, first):
         if match := _CUT.match(line):
             pid, name, args = match.groups()
@@ -77,7 +80,11 @@ def read(lines: Iterable[str], *, first: int) -> tuple[list[Call], list[str]]:
         elif not result.startswith("-"):
             number = int(result, 16 if result.startswith("0x") else 10)
             calls.append(Call(pid=int(pid), name=name, args=args, result=number, began=began, ended=at))
-    return calls, [name for name, _, _ in open_calls.values()]
+    cut = [
+        Call(pid=pid, name=name, args=args, result=ALL, began=began, ended=at)
+        for pid, (name, args, began) in open_calls.items()
+    ]
+    return calls, cut
 
 
 def of_one_process(calls: list[Call]) -> Iterator[Call]:

@@ -106,8 +106,8 @@ class Recorder:
         self._handles, self._heads, self._said = {}, {}, b""
         for call in calls.of_one_process(done):
             getattr(self, f"_{call.name}", self._other)(call)
-        self.ops.sort(key=lambda op: op.ended)
         self._compare(cut)
+        self.ops.sort(key=lambda op: op.ended)
         return process
 
     def remove(self, path: str) -> None:
@@ -140,20 +140,22 @@ class Recorder:
         self.names = dict(self.base_names)
         self.contents = {inode: bytearray(data) for inode, data in self.base.items()}
 
-    def _compare(self, cut: list[str]) -> None:
+    def _compare(self, cut: list[Call]) -> None:
+        """Raise where the model is not the folder. What death cut short may have happened or not: the folder says."""
+        if self._odd() and cut:
+            for call in cut:
+                getattr(self, f"_{call.name}", self._other)(call)
+        if odd := self._odd():
+            raise UnmodelledError(f"the record differs from the folder in {odd} (cut: {[call.name for call in cut]})")
+
+    def _odd(self) -> list[str]:
         found = {}
         for folder, _, files in os.walk(self.folder):
             for name in files:
                 path = Path(folder, name)
                 found[str(path.relative_to(self.folder))] = path.read_bytes()
-        modelled = {
-            path: bytes(self.contents[inode]) for path, inode in self.walk(self.names) if inode in self.contents
-        }
-        odd = [
-            p for p in found.keys() | modelled.keys() if found.get(p) != modelled.get(p) and not is_shared_memory(p)
-        ]
-        if odd:
-            raise UnmodelledError(f"the record differs from the folder in {odd} (cut short: {cut})")
+        model = {path: bytes(self.contents[inode]) for path, inode in self.walk(self.names) if inode in self.contents}
+        return [p for p in found.keys() | model.keys() if found.get(p) != model.get(p) and not is_shared_memory(p)]
 
     def walk(self, names: dict[tuple[int, str], int]) -> list[tuple[str, int]]:
         """Every path and its inode, folders too, as these names have it."""
