@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
+from batcher import folders
 from batcher.errors import DiskError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def check_space(folder: Path, need_bytes: int) -> None:
 def prepare(folder: Path, need_bytes: int) -> None:
     """Make `folder` and prove that files can be made in it; raise `DiskError` before anything is bought."""
     with disk_errors(folder):
-        make_folder(folder)
+        folders.make(folder)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"batcher")
     check_space(folder, need_bytes)
@@ -85,28 +86,6 @@ def inside(root: Path, relative: str) -> Path:
             hint="move the symbolic link out of the output folder, or do not use this state file",
         )
     return path
-
-
-def make_folder(folder: Path) -> None:
-    """Make `folder` and its parents, each one durable before the next."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        if not folder.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "a file stands where a folder should be") from None
-    sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +132,8 @@ class Part:
 
 def open_part(final: Path, *, mode: int = 0o644) -> Part:
     """A new hidden file in the folder of `final`, which is made if needed."""
-    make_folder(final.parent)
+    if not final.parent.is_dir():
+        folders.make(final.parent)
     path = final.with_name(f".{final.name}.part")
     _remove_leftover(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

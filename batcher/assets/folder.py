@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from anyio import to_thread
 
 import batcher
+from batcher import folders
 from batcher.assets import disk, media, mp4, sidecar
 from batcher.assets.check import Ailment, examine
 from batcher.assets.place import Place, read_claim, sha256_of
@@ -42,6 +43,8 @@ class Folder:
         self._namespaces = self.path / ".batcher.json"
         self._inline = inline
         self._writing: set[Path] = set()
+        self._made: set[Path] = set()
+        """Folders of clips that are durable."""
         self._publishing = threading.Lock()
 
     def prepare(self, clips: int = 1) -> None:
@@ -83,6 +86,7 @@ class Folder:
         part: disk.Part | None = None
         try:
             with disk.disk_errors(final):
+                self._make(final.parent)
                 part = disk.open_part(final)
                 fetched = await fetch(url, part.sink)
                 at = iso(now())
@@ -142,6 +146,11 @@ class Folder:
         for start in range(0, len(digest) - 5, 6):
             yield Place(stem.with_name(f"{stem.name}-{digest[start : start + 6]}"))
 
+    def _make(self, folder: Path) -> None:
+        if folder not in self._made:
+            folders.make(folder)
+            self._made.add(folder)
+
     def _finish(self, task: Task, part: disk.Part, fetched: Fetched, *, at: str) -> tuple[Asset, ...]:
         part.sink.flush()
         facts, poster = _look_into(part.path, is_length_proven=fetched.is_length_proven)
@@ -173,6 +182,8 @@ class Folder:
             for place in self._places(task):
                 claim = place.find(task.external_task_id)
                 if claim:
+                    self._make(place.video.parent)
+                    folders.sync(place.video.parent)  # whoever published it may have been killed before that
                     video = Asset(
                         task_id=task.id,
                         kind="video",
@@ -260,7 +271,7 @@ class Folder:
                 for task, video in clips
             ]
             disk.write_whole(path, "".join(f"{row}\n" for row in rows).encode())
-            disk.sync_folder(self.path)
+            folders.sync(self.path)
         return path
 
     def _examine_metadata(self) -> Ailment | None:

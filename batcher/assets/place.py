@@ -7,8 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batcher import folders
 from batcher.assets import mp4
-from batcher.assets.disk import sync_folder, write_whole
+from batcher.assets.disk import write_whole
 from batcher.assets.sidecar import Claim, parse
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Place:
             return False
         if picture:
             write_whole(self.poster, picture)
-        sync_folder(self.stem.parent)
+        folders.sync(self.stem.parent)
         return True
 
     def find(self, owner: str) -> Claim | None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
-from batcher.assets.disk import disk_errors, make_folder, sync_folder, write_whole
+from batcher import folders
+from batcher.assets.disk import disk_errors, write_whole
 from batcher.errors import StateError
 from batcher.times import iso
 
@@ -45,6 +46,8 @@ class Receipts:
         """`inline` works without threads, for virtual time."""
         self.path = path
         self._inline = inline
+        self._is_durable = False
+        """The file's name, not only its lines. Whoever made it may have been killed, or not have come to that yet."""
 
     async def append(
         self, external_task_id: str, content_hash: str, *, post: int = 1, account: str = "", now: float
@@ -63,14 +66,16 @@ class Receipts:
 
     def _append(self, line: str) -> None:
         with disk_errors(self.path):
-            make_folder(self.path.parent)
-            is_new = not self.path.exists()
+            is_durable = self._is_durable and self.path.exists()
+            if not is_durable:
+                folders.make(self.path.parent)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(self.path, flags, 0o600), "r+b", buffering=0) as file:
                 _write_all(file.fileno(), (line if _ends_whole(file.fileno()) else f"\n{line}") + "\n")
                 os.fsync(file.fileno())
-            if is_new:
-                sync_folder(self.path.parent)
+            if not is_durable:
+                folders.sync(self.path.parent)
+                self._is_durable = True
 
     def read(self) -> dict[str, Receipt]:
         """Every id ever sent, in the order of first sending. A torn line, as a power cut leaves one, is skipped."""
@@ -133,7 +138,7 @@ def write_namespace(path: Path, *, job: str, scope: str, namespace: str) -> None
     content = {"schema": SCHEMA, "job": job, "namespaces": dict(sorted(namespaces.items()))}
     with disk_errors(path):
         write_whole(path, (json.dumps(content, indent=2) + "\n").encode(), mode=0o600)
-        sync_folder(path.parent)
+        folders.sync(path.parent)
 
 
 def _parse(line: bytes) -> Receipt | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
+from batcher import folders
 from batcher.errors import BatcherError, DiskError, LockedError, StateError
 from batcher.state.mounts import network_mount
 from batcher.state.schema import APPLICATION_ID, migrations
@@ -38,7 +39,7 @@ def hold_lock(path: Path, *, started_at: str, wait: bool = False) -> Iterator[Ca
 
     path = path.resolve()  # a link and its target are one state
     lock_path = path.with_name(path.name + ".lock")
-    lock_path.parent.mkdir(parents=True, exist_ok=True)
+    folders.make(lock_path.parent)
     inode = 0
 
     def sign(fd: int) -> None:
@@ -151,7 +152,7 @@ def _kept(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 def _create(path: Path) -> None:
     """A new state appears whole or not at all, and nobody else may read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folders.make(path.parent)
     for suffix in ("-wal", "-shm"):  # of a state that was moved away without them: they would be played into this one
         stray = path.with_name(path.name + suffix)
         if stray.exists():
@@ -164,11 +165,7 @@ def _create(path: Path) -> None:
         connection.execute("PRAGMA synchronous = EXTRA")
         migrations.apply(Database(connection, execute_plugins=False))
     new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    folders.sync(path.parent)
 
 
 def _refuse_empty(path: Path) -> None:

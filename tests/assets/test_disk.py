@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batcher.assets import disk
-from batcher.assets.disk import inside, make_folder, open_part, write_whole
+from batcher.assets.disk import inside, open_part, write_whole
 from batcher.errors import DiskError
 
 
@@ -207,12 +207,3 @@ def test_a_full_disk_leaves_no_file_and_names_the_free_bytes(tmp_path, full):
             with pytest.raises(DiskError, match=r"clip\.mp4: .* bytes free\)"), disk.disk_errors(final):
                 write_whole(final, b"x" * size)
             assert [path.name for path in tmp_path.iterdir() if path.name != "ballast"] == []
-
-
-def test_folders_are_made_durable_from_the_top(tmp_path, monkeypatch):
-    """A folder's name is synced in its parent before anything is put into it."""
-    synced = []
-    real = disk.sync_folder
-    monkeypatch.setattr(disk, "sync_folder", lambda folder: (synced.append(folder), real(folder)))
-    make_folder(tmp_path / "a" / "b" / "c")
-    assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from syncs import watch_syncs
 
 from assets.samples import NOW, fetch_of, make_task, tree
+from batcher.assets import Folder
 from batcher.errors import DiskError
 
 URL = "https://v16.klingai.com/clip.mp4?Signature=SECRET"
@@ -87,6 +89,25 @@ async def test_what_was_sent_is_known_by_its_receipt_or_its_sidecar(folder, clip
         "sent": ("hash", "key-1", 1),
         "both": ("c0ffee", "key-1", 1),
     }
+
+
+@pytest.mark.anyio
+async def test_an_adopted_clip_is_durable_before_it_is_told(tmp_path, folder, clip, monkeypatch):
+    """The run that published it may have been killed before it made the names durable."""
+    task = make_task(output="autumn/one/fox-t1")
+    await save(folder, task, clip)
+    synced = watch_syncs(monkeypatch)
+    assert await Folder(tmp_path / "out", "autumn").adopt(task)
+    assert synced == [folder.path, folder.path / "one"]
+
+
+@pytest.mark.anyio
+async def test_a_clip_in_a_folder_that_a_killed_run_made_is_durable_with_it(folder, clip, monkeypatch):
+    (folder.path / "one").mkdir(parents=True)
+    synced = watch_syncs(monkeypatch)
+    await save(folder, make_task(output="autumn/one/fox-t1"), clip)
+    assert synced[0] == folder.path
+    assert synced[-1] == folder.path / "one"
 
 
 @pytest.mark.anyio

@@ -4,6 +4,7 @@ import os
 import stat
 
 import pytest
+from syncs import watch_syncs
 
 from assets.samples import NOW
 from batcher.assets import Receipt, Receipts
@@ -69,6 +70,18 @@ async def test_it_is_on_disk_before_the_post(receipts, monkeypatch):
     assert calls[-3:] == ["line", "file", "folder"]
     await receipts.append("b1", "hash-b", now=NOW)
     assert calls[-2:] == ["line", "file"]
+
+
+@pytest.mark.anyio
+async def test_a_file_whose_name_another_has_not_made_durable_is_no_receipt_yet(receipts, monkeypatch):
+    """Two tasks write their first receipts at once, or a run was killed between the file and its name."""
+    receipts.path.parent.mkdir(parents=True)
+    receipts.path.touch()  # made by the other, who was not yet as far as the folder
+    synced = watch_syncs(monkeypatch)
+    await receipts.append("a1", "hash-a", now=NOW)
+    assert synced[-2:] == [receipts.path, receipts.path.parent]
+    await receipts.append("b1", "hash-b", now=NOW)
+    assert synced[-1] == receipts.path  # the name is durable from then on
 
 
 @pytest.mark.anyio
