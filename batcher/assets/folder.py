@@ -227,7 +227,7 @@ class Folder:
                 data = picture
             disk.set_aside(path)
             disk.write_whole(path, data, replace=False)
-            disk.sync_folder(path.parent)
+            folders.sync(path.parent)
         return replace(companion, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     def _missing(self, assets: list[Asset]) -> list[Asset]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from batcher import folders
 from batcher.assets import disk
 from batcher.cli.common import Shared, shared_options
 from batcher.errors import UsageError
@@ -47,7 +48,7 @@ def _copy(state: Path, file: Path) -> None:
             copy_into(state, part.path)
             _read(part.path)
             part.publish(file)
-            disk.sync_folder(file.absolute().parent)
+            folders.sync(file.absolute().parent)
         except FileExistsError as exc:
             raise taken from exc
         finally:
