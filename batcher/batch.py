@@ -200,8 +200,10 @@ class Batch:
             end = conclude(s)
             outcome, exit_code = end.outcome, end.exit_code
             clips = self.store.videos(Selection(job=run_row.job or None, scope=s.account.scope, orphaned=True))
-            if s.tally["downloaded"] or s.tally["adopted"]:
-                await folder.write_metadata(pair for pair in clips if self.folder(pair[0]) is folder)
+            await folder.write_metadata(
+                (pair for pair in clips if self.folder(pair[0]) is folder),
+                has_news=bool(s.tally["downloaded"] or s.tally["adopted"]),
+            )
         except BatcherError as exc:
             outcome, exit_code = "stopped", exc.exit_code
             raise
