@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import flow.harness
 import trio
 from flow.harness import KEY, NOON, Lab, Ledger, Network
 from trio import testing
@@ -47,11 +48,13 @@ PACKAGE = Path(batcher.__file__).parent
 ROOMS = ("runner", "state", "assets")
 FILES = ("recall.py", "prepare.py", "batch.py", "connect.py", "fetch/interface.py", "cli/resolve.py")
 """What submits, resolves, brings home and writes down: each statement of it is one to die at."""
+NETWORK = (__file__, flow.harness.__file__)
+"""Deaths while a request or a reply is on its way, and between two pieces of a clip."""
 
 
 def mortal_code(extra: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Prefixes of the files whose statements count; `extra` are further files."""
-    return (*(f"{PACKAGE / room}{os.sep}" for room in ROOMS), *(str(PACKAGE / file) for file in FILES), *extra)
+    return (*(f"{PACKAGE / room}{os.sep}" for room in ROOMS), *(str(PACKAGE / file) for file in FILES), *NETWORK, *extra)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
