@@ -216,7 +216,7 @@ class Mortal(Lab):
         """What a failed test should tell."""
         self.budget_usd = 0.0
         self.allowed: dict[str, int] = {}
-        """Prompt -> how often a person asked to buy it; once where it is not here."""
+        """Prompt -> how often a person asked to buy it, or gave it up; once where it is not here."""
         self.is_forgotten = False
         """All of it was bought by a folder that is gone: this one may think it new."""
 
@@ -266,7 +266,8 @@ class Mortal(Lab):
             mock = testing.MockClock(autojump_threshold=0)
             self._open_provider(self.age)
             before()
-            watch = tracer(self) if tracer else Tracer(die_at, lambda frame: self._die(mock, frame, die_at))
+            self.die = lambda frame: self._die(mock, frame, die_at)
+            watch = tracer(self) if tracer else Tracer(die_at, self.die)
             self._work(life, work, mock, watch if die_at or tracer else None)
             if isinstance(watch, Census):
                 life.spells, life.places = watch.spells(), watch.places

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import random
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
@@ -10,17 +12,20 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from flow.harness import PRICE_USD
-from mortal import Mortal
+from mortal import Census, Mortal, Tracer
 
 from batcher.simulator.clips import sample
+from batcher.state.queries import Queries
 from batcher.tasks import Status
 
 if TYPE_CHECKING:
-    import random
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from flow.harness import Ran
     from mortal import Life
+
+retrying = importlib.import_module("batcher.cli.retry")  # the package's attribute of that name is the command
 
 CENT = 0.01
 HONEST, REFUSED = "the sea at noon", "simulate refusal"
@@ -41,6 +46,9 @@ PROVIDERS: dict[str, dict[str, Any]] = {
     "has it already": {"bought_before": True},
 }
 """By what they do to the second create call, or the first."""
+
+FAILS_ONCE = {"fails once": {"script": ("ok", "fails")}}
+"""Takes it, is paid for it, and does not make it: only a person's `retry` buys it again."""
 
 SIGHTS: dict[str, dict[str, Any]] = {
     "finds": {},
@@ -71,7 +79,7 @@ class Scene:
 
     @property
     def mood(self) -> dict[str, Any]:
-        return PROVIDERS[self.provider]
+        return {**PROVIDERS, **FAILS_ONCE}[self.provider]
 
     @property
     def prompts(self) -> list[str]:
@@ -112,6 +120,57 @@ SCENES = [
 async def run(lab: Mortal) -> Ran:
     """`batcher run`, the same command each time."""
     return await lab.run(lab.home / "film.yaml")
+
+
+async def retry(lab: Mortal) -> Ran:
+    """`batcher retry --failed`; where it finds nothing to retry, `batcher run`."""
+    state = Queries.open(lab.state)
+    try:
+        found = retrying._find(state, None, None, ())
+    finally:
+        state.close()
+    tasks = [task for task in found if retrying._is_chosen(task, None, pay_again=False)]
+    return await (lab.retry(tasks) if tasks else run(lab))
+
+
+def deaths(
+    make: Callable[[str], Mortal],
+    work: Any,
+    *,
+    every: int = 1,
+    sample: int = 0,
+    seed: int = 0,
+    prefixes: tuple[str, ...] = (),
+    born: Any = None,
+) -> Iterator[Mortal]:
+    """Labs in which `work` has just died: at a random statement of each spell, or each `every`-th, and `sample` more."""
+    rng, born = random.Random(seed), born or live
+    census = born(make("census"), work, tracer=lambda lab: Census(lab.footprint, prefixes=prefixes))
+    moments = {spell.first + rng.randrange(spell.length) for spell in census.spells[seed % every :: every]}
+    moments |= {rng.randrange(census.statements) + 1 for _ in range(sample)}
+    for moment in sorted(moments):
+        lab = make(str(moment))
+        tracer = (lambda lab, at=moment: Tracer(at, lab.die, prefixes=prefixes)) if prefixes else None
+        life = born(lab, work, die_at=moment, tracer=tracer)
+        assert life.exit_code is None, f"it outlived statement {moment} of {census.statements}"
+        yield lab
+        shutil.rmtree(lab.home)
+
+
+def dying_retries(folder: Path, *, seed: int, every: int) -> Iterator[tuple[Mortal, Scene, random.Random]]:
+    """A clip that the provider failed to make, and a `retry` of it that was killed."""
+    rng = random.Random(seed)
+    scene = Scene(provider="fails once", affords=3.0)
+
+    def make(name: str) -> Mortal:
+        lab = scene.lab(folder / name, rng)
+        assert lab.live(run).exit_code == 1
+        (failed,) = lab.tasks(Status.FAILED)
+        lab.allowed[failed.prompt] = 2
+        return lab
+
+    for lab in deaths(make, retry, seed=seed, every=every):
+        yield lab, scene, rng
 
 
 def live_on(lab: Mortal, scene: Scene, *, work: Any = run) -> Life:
