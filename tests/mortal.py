@@ -6,6 +6,7 @@ outlives them, and so is what was still on the wire when the sender died: a call
 
 from __future__ import annotations
 
+import gc
 import json
 import mmap
 import os
@@ -54,12 +55,17 @@ NETWORK = (__file__, flow.harness.__file__)
 
 def mortal_code(extra: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Prefixes of the files whose statements count; `extra` are further files."""
-    return (*(f"{PACKAGE / room}{os.sep}" for room in ROOMS), *(str(PACKAGE / file) for file in FILES), *NETWORK, *extra)
+    return (
+        *(f"{PACKAGE / room}{os.sep}" for room in ROOMS),
+        *(str(PACKAGE / file) for file in FILES),
+        *NETWORK,
+        *extra,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spell:
-    """Statements in a row at which a death leaves the same behind: files, the provider's books, what is on the wire."""
+    """Statements in a row at which a death leaves the same behind: files, the provider's books, calls on the wire."""
 
     first: int
     length: int
@@ -178,7 +184,6 @@ class Wire(Network):
             return httpx.Response(502, content=b"<html>Bad Gateway</html>")
         return await super().handle_async_request(request)
 
-
     def note(self, body: bytes) -> None:
         with self._record.open("ab") as file:
             file.write(body + b"\n")
@@ -238,12 +243,14 @@ class Mortal(Lab):
         reader, writer = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # other threads are pytest's own, and never come here
+            gc.freeze()  # else the child's collector would touch, and so copy, every page
             pid = os.fork()
         if pid == 0:
             os.close(reader)
             self._be_born(writer, work, die_at, tracer, before)
+        gc.unfreeze()
         os.close(writer)
-        with open(reader, "rb") as pipe:
+        with os.fdopen(reader, "rb") as pipe:
             report = pipe.read()
         _, status = os.waitpid(pid, 0)
         age, at, length = struct.unpack_from("dQQ", self._shared)
@@ -275,10 +282,10 @@ class Mortal(Lab):
             life.faults = getattr(watch, "faults", 0)
             struct.pack_into("dQQ", self._shared, 0, self.age + mock.current_time(), 0, 0)
             self.world.close()
-            with open(writer, "wb") as pipe:
+            with os.fdopen(writer, "wb") as pipe:
                 pickle.dump(life, pipe)
             code = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - nothing of the child may go on in pytest
             os.write(2, traceback.format_exc().encode())
         finally:
             os._exit(code)
@@ -291,7 +298,7 @@ class Mortal(Lab):
         except BatcherError as exc:
             life.exit_code = exc.exit_code
             life.told.append(exc.message)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - whatever it is, the test tells it
             life.crash = traceback.format_exc()
         finally:
             sys.settrace(None)

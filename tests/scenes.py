@@ -143,7 +143,7 @@ def deaths(
     prefixes: tuple[str, ...] = (),
     born: Any = None,
 ) -> Iterator[Mortal]:
-    """Labs in which `work` has just died: at a random statement of each spell, or each `every`-th, and `sample` more."""
+    """Labs in which `work` has just died: at a random statement of each `every`-th spell, and at `sample` others."""
     rng, born = random.Random(seed), born or live
     census = born(make("census"), work, tracer=lambda lab: Census(lab.footprint, prefixes=prefixes))
     moments = {spell.first + rng.randrange(spell.length) for spell in census.spells[seed % every :: every]}
@@ -272,7 +272,9 @@ def leftovers(lab: Mortal) -> list[str]:
 
 def _story(lab: Mortal) -> str:
     lives = [
-        f"  died at {life.died_at} ({life.statements})" if life.exit_code is None else f"  exit {life.exit_code}: {life.told}"
+        f"  died at {life.died_at} ({life.statements})"
+        if life.exit_code is None
+        else f"  exit {life.exit_code}: {life.told}"
         for life in lab.lives
     ]
     creates = [f"  {c['external_task_id']} {c['outcome']} {c['fault']}" for c in lab.ledger.creates]

@@ -69,7 +69,7 @@ def test_a_budget_holds_through_deaths(tmp_path, affords):
 
 
 @pytest.mark.parametrize("once", [True, False], ids=["once", "for good"])
-@pytest.mark.parametrize("number", [9, 33, 60])
+@pytest.mark.parametrize("number", [9, 60])
 def test_a_call_on_a_file_fails(tmp_path, number, once):
     """The run stops with exit 78 or gets over it; it never guesses, and the next one completes."""
     lab = LOST.lab(tmp_path / "lab", random.Random(0))
@@ -79,7 +79,7 @@ def test_a_call_on_a_file_fails(tmp_path, number, once):
 
 
 @pytest.mark.parametrize("once", [True, False], ids=["once", "for good"])
-@pytest.mark.parametrize("statement", [1400, 2900, 5800])
+@pytest.mark.parametrize("statement", [1400, 5800])
 def test_no_byte_more_from_a_statement_on(tmp_path, statement, once):
     """A full disk, to SQLite and to files alike."""
     lab = LOST.lab(tmp_path / "lab", random.Random(0))
@@ -144,18 +144,24 @@ MUTANTS = [
 ]
 
 
-@pytest.mark.parametrize(("mutant", "provider", "check"), MUTANTS, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(
+    ("mutant", "provider", "check"), MUTANTS, ids=lambda value: getattr(value, "__name__", value)
+)
 def test_the_judge_sees_a_broken_protocol(tmp_path, mutant, provider, check):
-    """A rule that is taken away is missed within a few deaths: were it lost from the code, this suite would say so."""
+    """A rule that is taken away is missed within a few deaths: were it lost from the code, this suite would tell."""
     scene = Scene(provider=provider)
     rng = random.Random(3)
     lab = scene.lab(tmp_path / "census", rng)
     spells = lab.live(run, tracer=lambda lab: Census(lab.footprint)).spells
     at_calls = [spell.first for spell in spells if spell.after & {"books.jsonl", "wire.jsonl"}]
     assert len(at_calls) >= 4
-    with pytest.raises(AssertionError, match="paid twice|no receipt"):
+
+    def live_without_the_rule():
         for statement in at_calls:
             lab = scene.lab(tmp_path / str(statement), rng, arrives=True)
             lab.live(run, die_at=statement, before=mutant)
             lab.live(run, before=mutant)
             check(lab)
+
+    with pytest.raises(AssertionError, match=r"paid twice|no receipt"):
+        live_without_the_rule()

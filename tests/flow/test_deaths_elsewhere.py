@@ -46,7 +46,7 @@ def test_a_state_appears_whole_or_not_at_all(tmp_path):
     def make(name):
         return Scene(provider="takes it").lab(tmp_path / name, rng)
 
-    for lab in deaths(make, open_and_close, sample=8, prefixes=WITH_SQLITE_UTILS):
+    for lab in deaths(make, open_and_close, sample=4, prefixes=WITH_SQLITE_UTILS):
         if lab.state.exists():
             assert lab.tasks() == []
         assert live(lab, open_and_close).exit_code == 0
@@ -81,7 +81,7 @@ def test_a_migration_that_is_killed_half_way(tmp_path, later_version):
         assert moods(lab) is None
         return lab
 
-    for lab in deaths(make, open_and_close, sample=8, prefixes=WITH_SQLITE_UTILS, born=Mortal.live):
+    for lab in deaths(make, open_and_close, sample=4, prefixes=WITH_SQLITE_UTILS, born=Mortal.live):
         assert moods(lab) in (None, ["stormy", "calm"])
         judge(lab, scene, live(lab))
         assert moods(lab) == ["stormy", "calm"]
@@ -122,7 +122,7 @@ def test_notes_outlive_a_death_at_any_statement(tmp_path):
         folder.receipts._append('{"external_task_id": "film-1-a1", "content_hash": "hash-1", "at": "now"}')
         return lab
 
-    for lab in deaths(make, note, sample=12):
+    for lab in deaths(make, note, sample=6):
         folder = Folder(lab.out, "film", inline=True)
         assert folder.namespaces() in ({"cometapi": "first"}, {"cometapi": "first", "cometapi@elsewhere": "second"})
         assert list(folder.receipts.read()) in (["film-1-a1"], ["film-1-a1", "film-2-a1"])
@@ -137,8 +137,8 @@ def test_notes_outlive_a_death_at_any_statement(tmp_path):
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_retry_buys_once_more_and_once_only(tmp_path, again):
-    """Killed at a statement, once or twice, and typed again: the failed clip is bought a second time, never a third."""
-    for lab, scene, rng in dying_retries(tmp_path, seed=int(again), every=10):
+    """Killed once or twice, and typed again: the failed clip is bought a second time, never a third."""
+    for lab, scene, rng in dying_retries(tmp_path, seed=int(again), every=14):
         if again:
             live(lab, retry, die_at=rng.randrange(200, 2000))
         live_on(lab, scene, work=retry)
@@ -177,7 +177,7 @@ def test_a_decision_is_taken_whole(tmp_path, decision):
         except UsageError:  # it was taken already
             assert lab.tasks(Status.UNCLEAR) == []
 
-    for lab in deaths(make, resolve, every=2):
+    for lab in deaths(make, resolve, every=3):
         live(lab, resolve)
         live_on(lab, scene)
         assert lab.tasks()[1].status is end
