@@ -222,6 +222,9 @@ class Mortal(Lab):
         self.budget_usd = 0.0
         self.allowed: dict[str, int] = {}
         """Prompt -> how often a person asked to buy it, or gave it up; once where it is not here."""
+        self.backup: Path | None = None
+        self.has_lost_state = False
+        """A state was deleted, or an old one put back: the receipts know more than it does."""
         self.is_forgotten = False
         """All of it was bought by a folder that is gone: this one may think it new."""
 

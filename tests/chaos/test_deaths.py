@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import random
 import shutil
+from dataclasses import replace
 
 import pytest
 from failing import BadCalls, Choke
 from mortal import Census
-from scenes import SCENES, Scene, deaths, dying_retries, judge, live, live_on, retry, run
+from scenes import SCENES, Scene, deaths, dying_retries, judge, live, live_on, meanwhile, retry, run
 
 pytestmark = pytest.mark.timeout(180)  # each takes seconds; on a machine that is busy, more
 
@@ -37,13 +38,14 @@ def test_a_death_at_each_moment_of_a_scene(tmp_path, seed):
 
 
 def test_deaths_in_a_row_in_many_scenes(tmp_path, seed):
-    """The second life dies as well, and the third."""
+    """The second life dies as well, and the third; between them the state is deleted, or an old one put back."""
     rng = random.Random(seed)
-    for number, scene in enumerate(SCENES[seed % 20 :: 20]):
+    for number, each in enumerate(SCENES[seed % 20 :: 20]):
+        scene = replace(each, clips=rng.choice([2, 3]), affords=3.0)
         lab = scene.lab(tmp_path / str(number), rng)
         for _ in range(rng.choice([2, 3, 3])):
-            live(lab, die_at=rng.randrange(1, 6000))
-            lab.age += rng.choice([0, 0, 5, 3600])
+            live(lab, die_at=rng.randrange(1, 9000))
+            meanwhile(lab, rng)
         live_on(lab, scene)
         live_on(lab, scene)
 
