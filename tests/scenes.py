@@ -142,11 +142,17 @@ def deaths(
     seed: int = 0,
     prefixes: tuple[str, ...] = (),
     born: Any = None,
+    until: str = "",
 ) -> Iterator[Mortal]:
-    """Labs in which `work` has just died: at a random statement of each `every`-th spell, and at `sample` others."""
+    """Labs in which `work` has just died: at a random statement of each `every`-th spell, and at `sample` others.
+
+    Before a file of the name `until` changes, no spell is left out.
+    """
     rng, born = random.Random(seed), born or live
     census = born(make("census"), work, tracer=lambda lab: Census(lab.footprint, prefixes=prefixes))
-    moments = {spell.first + rng.randrange(spell.length) for spell in census.spells[seed % every :: every]}
+    early = next((n for n, spell in enumerate(census.spells) if n and until in spell.after), 0) if until else 0
+    chosen = census.spells[:early] + census.spells[early + seed % every :: every]
+    moments = {spell.first + rng.randrange(spell.length) for spell in chosen}
     moments |= {rng.randrange(census.statements) + 1 for _ in range(sample)}
     for moment in sorted(moments):
         lab = make(str(moment))
@@ -157,7 +163,9 @@ def deaths(
         shutil.rmtree(lab.home)
 
 
-def dying_retries(folder: Path, *, seed: int, every: int) -> Iterator[tuple[Mortal, Scene, random.Random]]:
+def dying_retries(
+    folder: Path, *, seed: int, every: int, until: str = ""
+) -> Iterator[tuple[Mortal, Scene, random.Random]]:
     """A clip that the provider failed to make, and a `retry` of it that was killed."""
     rng = random.Random(seed)
     scene = Scene(provider="fails once", affords=3.0)
@@ -169,7 +177,7 @@ def dying_retries(folder: Path, *, seed: int, every: int) -> Iterator[tuple[Mort
         lab.allowed[failed.prompt] = 2
         return lab
 
-    for lab in deaths(make, retry, seed=seed, every=every):
+    for lab in deaths(make, retry, seed=seed, every=every, until=until):
         yield lab, scene, rng
 
 
