@@ -99,7 +99,7 @@ class Scene:
         lab = Mortal(home, rng=rng, **{**own, **SIGHTS[self.sight], "used_ids": self.used_ids, **more})
         lab.notes.append(self.name)
         lab.budget_usd = self.affords * PRICE_USD
-        lab.manifest(self.prompts, budget={"max_usd": lab.budget_usd})
+        lab.manifest(self.prompts, budget={"max_usd": lab.budget_usd, "max_usd_per_day": lab.budget_usd})
         if self.mood.get("bought_before"):
             assert lab.live(run).exit_code == 0
             shutil.rmtree(lab.folder)  # state, clips, receipts: nothing here knows of it
