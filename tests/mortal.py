@@ -6,11 +6,13 @@ outlives them, and so is what was still on the wire when the sender died: a call
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import mmap
 import os
 import pickle
+import shutil
 import signal
 import struct
 import sys
@@ -227,6 +229,15 @@ class Mortal(Lab):
         """A state was deleted, or an old one put back: the receipts know more than it does."""
         self.is_forgotten = False
         """All of it was bought by a folder that is gone: this one may think it new."""
+
+    def twin(self, home: Path) -> Mortal:
+        """Another that has come as far, in a folder of its own."""
+        shutil.copytree(self.home, home)
+        twin = copy.copy(self)
+        twin.home, twin.folder = home, home / self.folder.name
+        twin.books, twin.wire = home / self.books.name, home / self.wire.name
+        twin.lives, twin.notes, twin.allowed = [*self.lives], [*self.notes], dict(self.allowed)
+        return twin
 
     # ---- a life ---------------------------------------------------------------------------------------------
 

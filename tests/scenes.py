@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from flow.harness import Ran
     from mortal import Life
 
+    from batcher.tasks import Task
+
 retrying = importlib.import_module("batcher.cli.retry")  # the package's attribute of that name is the command
 
 CENT = 0.01
@@ -170,14 +172,11 @@ def dying_retries(
     rng = random.Random(seed)
     scene = Scene(provider="fails once", affords=3.0)
 
-    def make(name: str) -> Mortal:
-        lab = scene.lab(folder / name, rng)
-        assert lab.live(run).exit_code == 1
-        (failed,) = lab.tasks(Status.FAILED)
-        lab.allowed[failed.prompt] = 2
-        return lab
+    failed = scene.lab(folder / "failed", rng)
+    assert failed.live(run).exit_code == 1
+    failed.allowed[failed.tasks(Status.FAILED)[0].prompt] = 2
 
-    for lab in deaths(make, retry, seed=seed, every=every, until=until):
+    for lab in deaths(lambda name: failed.twin(folder / name), retry, seed=seed, every=every, until=until):
         yield lab, scene, rng
 
 
@@ -259,6 +258,7 @@ def judge(lab: Mortal, scene: Scene, life: Life) -> None:
     assert len(tasks) == scene.clips, story
     for task in tasks:
         ids = bought.get(task.prompt, [])
+        assert is_told_alike(lab, task), story
         match task.status:
             case Status.DOWNLOADED:
                 assert len(ids) == lab.allowed.get(task.prompt, 1), story
@@ -282,6 +282,18 @@ def judge(lab: Mortal, scene: Scene, life: Life) -> None:
     assert len(lab.clips()) == whole, story
     assert len(catalogue(lab)) == whole, f"metadata.jsonl: {catalogue(lab)}\n{story}"
     assert not leftovers(lab), f"{leftovers(lab)}\n{story}"
+
+
+def is_told_alike(lab: Mortal, task: Task) -> bool:
+    """Whether the row of the task and that of its newest attempt say the same."""
+    state = Queries.open(lab.state)
+    try:
+        attempt = state.attempt(task.external_task_id)
+    finally:
+        state.close()
+    if attempt is None:
+        return task.status in (Status.PENDING, Status.CANCELLED)
+    return (attempt.status, attempt.generation_id) == (task.status, task.generation_id)
 
 
 def catalogue(lab: Mortal) -> list[str]:

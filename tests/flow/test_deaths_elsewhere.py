@@ -72,14 +72,13 @@ def later_version():
 
 def test_a_migration_that_is_killed_half_way(tmp_path, later_version):
     """It happened as a whole or not at all; another start completes it, and every row is as it was."""
-    rng = random.Random(0)
     scene = Scene(provider="takes it")
+    today = scene.lab(tmp_path / "today", random.Random(0))
+    assert today.live(run, before=later_version).exit_code == 0
+    assert moods(today) is None
 
     def make(name):
-        lab = scene.lab(tmp_path / name, rng)
-        assert lab.live(run, before=later_version).exit_code == 0
-        assert moods(lab) is None
-        return lab
+        return today.twin(tmp_path / name)
 
     for lab in deaths(make, open_and_close, sample=4, prefixes=WITH_SQLITE_UTILS, born=Mortal.live):
         assert moods(lab) in (None, ["stormy", "calm"])
@@ -157,13 +156,13 @@ def test_a_decision_is_taken_whole(tmp_path, decision):
     scene = Scene(provider=provider, sight="is blind")
     rng = random.Random(0)
 
+    unclear = scene.lab(tmp_path / "unclear", rng)
+    assert live(unclear).exit_code == 1
+    (task,) = unclear.tasks(Status.UNCLEAR)
+    unclear.allowed[task.prompt] = 1  # dropped, it was paid for all the same
+
     def make(name):
-        lab = scene.lab(tmp_path / name, rng)
-        assert live(lab).exit_code == 1
-        (task,) = lab.tasks(Status.UNCLEAR)
-        lab.unclear = task.name
-        lab.allowed[task.prompt] = 1  # dropped, it was paid for all the same
-        return lab
+        return unclear.twin(tmp_path / name)
 
     async def resolve(lab):
         shared = SimpleNamespace(state=lab.state, environment=lambda: lab.environment)
@@ -172,7 +171,7 @@ def test_a_decision_is_taken_whole(tmp_path, decision):
         resolving.click = SimpleNamespace(echo=lambda _: None)
         try:
             adopt = bought[-1] if decision == "adopt" else None
-            await resolving._resolve(shared, lab.unclear, lab.endpoint.scope, adopt, decision == "drop")
+            await resolving._resolve(shared, task.name, lab.endpoint.scope, adopt, decision == "drop")
         except UsageError:  # it was taken already
             assert lab.tasks(Status.UNCLEAR) == []
 
