@@ -210,7 +210,7 @@ class Batch:
             await run(s)
             end = await judge(s) if judge else conclude(s)
             outcome, exit_code = end.outcome, end.exit_code
-            await self._write_metadata(s, folder if s.tally["adopted"] else None, since=run_row.started_at)
+            await self._write_metadata(s, folder, since=run_row.started_at)
         except BatcherError as exc:
             outcome, exit_code = "stopped", exc.exit_code
             raise
@@ -237,14 +237,18 @@ class Batch:
         s.tell(EventKind.SUMMARY, **asdict(summary))
         return summary
 
-    async def _write_metadata(self, s: Session, home: Folder | None, *, since: str) -> None:
-        """Rewrite metadata.jsonl where clips came home: in `home`, and of whichever job they were."""
-        if home is None and not s.tally["downloaded"]:
-            return
+    async def _write_metadata(self, s: Session, home: Folder, *, since: str) -> None:
+        """Rewrite metadata.jsonl where clips came home, of whichever job they were; look at the one in `home` anyway."""
         clips = self.store.videos(Selection(scope=s.account.scope, orphaned=True))
-        folders = [self.folder(task) for task, video in clips if video.downloaded_at >= since]
-        for folder in {folder.path: folder for folder in (*folders, *filter(None, [home]))}.values():
-            await folder.write_metadata([pair for pair in clips if self.folder(pair[0]) is folder])
+        news = {
+            folder.path: folder for folder in (self.folder(t) for t, video in clips if video.downloaded_at >= since)
+        }
+        if s.tally["adopted"]:
+            news[home.path] = home
+        for path, folder in {home.path: home, **news}.items():
+            await folder.write_metadata(
+                [pair for pair in clips if self.folder(pair[0]) is folder], has_news=path in news
+            )
 
     def snapshot(self) -> Snapshot:
         """The run at this moment, for the live view."""

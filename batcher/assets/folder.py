@@ -131,9 +131,12 @@ class Folder:
         """Every external id that a receipt or a sidecar names: sent before, whatever the state knows of it."""
         return await self._run(self._sent)
 
-    async def write_metadata(self, clips: Iterable[tuple[Task, Asset]]) -> Path | None:
-        """Rewrite metadata.jsonl, a line a clip. None, and nothing written, where that file is somebody else's."""
-        return await self._run(partial(self._write_metadata, list(clips)))
+    async def write_metadata(self, clips: Iterable[tuple[Task, Asset]], *, has_news: bool = True) -> Path | None:
+        """Rewrite metadata.jsonl, a line a clip. None, and nothing written, where that file is somebody else's.
+
+        Without news it is written only where a clip is not in it: an earlier run was killed before it came to this.
+        """
+        return await self._run(partial(self._write_metadata, list(clips), has_news=has_news))
 
     async def _run(self, work: Callable[[], T]) -> T:
         return work() if self._inline else await to_thread.run_sync(work)
@@ -261,14 +264,15 @@ class Folder:
                         )
         return found
 
-    def _write_metadata(self, clips: list[tuple[Task, Asset]]) -> Path | None:
+    def _write_metadata(self, clips: list[tuple[Task, Asset]], *, has_news: bool) -> Path | None:
         path = self.path / "metadata.jsonl"
+        names = [os.path.relpath(self.root / video.path, self.path) for _, video in clips]
         with disk.disk_errors(path):
-            if not _is_our_metadata(path):
+            if not _is_our_metadata(path) or not (has_news or set(names) - _names_in(path)):
                 return None
             rows = [
-                sidecar.metadata_row(task, video, file_name=os.path.relpath(self.root / video.path, self.path))
-                for task, video in clips
+                sidecar.metadata_row(task, video, file_name=name)
+                for (task, video), name in zip(clips, names, strict=True)
             ]
             disk.write_whole(path, "".join(f"{row}\n" for row in rows).encode())
             folders.sync(self.path)
@@ -313,3 +317,11 @@ def _is_our_metadata(path: Path) -> bool:
         return not line or "external_task_id" in json.loads(line)
     except (ValueError, TypeError, RecursionError):
         return False
+
+
+def _names_in(path: Path) -> set[str]:
+    """The clips that a metadata.jsonl has a line for. One that cannot be read has none, and is written anew."""
+    try:
+        return {str(json.loads(line)["file_name"]) for line in path.read_bytes().splitlines()}
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
+        return set()

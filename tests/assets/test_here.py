@@ -134,6 +134,19 @@ async def test_metadata_lists_each_clip_from_where_it_lies(folder, clip):
 
 
 @pytest.mark.anyio
+async def test_metadata_without_news_is_written_only_where_a_clip_is_not_in_it(folder, clip):
+    """A run that was killed after its last download wrote none; one with nothing to do leaves a person's notes."""
+    pairs = [(make_task(), (await save(folder, make_task(), clip))[0])]
+    path = await folder.write_metadata(pairs, has_news=False)
+    noted = path.read_text().replace("{", '{"caption": "mine", ', 1)
+    path.write_text(noted)
+    assert await folder.write_metadata(pairs, has_news=False) is None
+    assert path.read_text() == noted
+    path.write_text(noted + '{"external_task_id": "torn')
+    assert await folder.write_metadata(pairs, has_news=False) == path
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("theirs", [b'{"file_name": "cat.png"}\n', b"# notes\n", b"[1]\n", b"7\n", b"\xff\n"])
 async def test_metadata_of_somebody_else_is_left_alone(folder, theirs):
     path = put(folder, "metadata.jsonl", theirs)

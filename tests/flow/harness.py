@@ -53,6 +53,9 @@ KEY = "sk-flow-0123456789abcdef"
 PRICE_USD = 0.26
 """Of one clip as `Lab.manifest` asks for it: kling-v1-6, std, 5 s."""
 
+PIECE_BYTES = 16_384
+"""What a socket brings at a time."""
+
 POLICY = FetchPolicy(hosts=("cometapi.com",))
 
 
@@ -326,7 +329,8 @@ class Lab:
             raise FetchError(FetchFault.GONE if is_gone else FetchFault.NETWORK, f"HTTP {response.status_code}")
         length = response.headers.get("content-length")
         for piece in pieces:
-            intake.take(piece)
+            for start in range(0, len(piece), PIECE_BYTES):
+                intake.take(piece[start : start + PIECE_BYTES])
         return intake.close(announced=int(length) if length else None)
 
     # ---- the judge's side -----------------------------------------------------------------------------------
