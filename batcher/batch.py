@@ -238,7 +238,7 @@ class Batch:
         return summary
 
     async def _write_metadata(self, s: Session, home: Folder, *, since: str) -> None:
-        """Rewrite metadata.jsonl where clips came home, of whichever job they were; look at the one in `home` anyway."""
+        """Rewrite metadata.jsonl where clips came home, of whichever job; look at the one in `home` anyway."""
         clips = self.store.videos(Selection(scope=s.account.scope, orphaned=True))
         news = {
             folder.path: folder for folder in (self.folder(t) for t, video in clips if video.downloaded_at >= since)
