@@ -54,6 +54,8 @@ class Storm:
 
     def __init__(self, folder: Path, tasks: int, *simulate: str, limit: int = 6) -> None:
         self.folder = folder
+        self.state = folder / "state.db"
+        self.out = folder / "out"
         self.tasks = tasks
         self.started: list[subprocess.Popen] = []
         self.kills = 0
@@ -67,14 +69,6 @@ class Storm:
         line = self.provider.stdout.readline()
         self.environment["COMETAPI_BASE_URL"] = re.search(r"http://\S+", line)[0]
 
-    @property
-    def state(self) -> Path:
-        return self.folder / "state.db"
-
-    @property
-    def out(self) -> Path:
-        return self.folder / "out"
-
     # ---- processes ----------------------------------------------------------------------------------------------
 
     def start(self, *more: str, verb: tuple[str, ...] = ("run", "storm.yaml"), **how: Any) -> subprocess.Popen:
@@ -83,7 +77,11 @@ class Storm:
 
     def launch(self, command: list[str], **how: Any) -> subprocess.Popen:
         """Start any command in the folder; `how` is for `Popen`."""
-        settings = {"cwd": self.folder, "env": self.environment, "stderr": subprocess.PIPE, "text": True, **how}
+        elsewhere = {"BATCHER_STATE": self.state, "BATCHER_OUT": self.out}
+        environment = self.environment | {
+            name: str(path) for name, path in elsewhere.items() if path.parent != self.folder
+        }
+        settings = {"cwd": self.folder, "env": environment, "stderr": subprocess.PIPE, "text": True, **how}
         process = subprocess.Popen(command, **settings)
         self.started.append(process)
         return process
@@ -223,12 +221,18 @@ def poll(condition: Callable[[], Any], *, within_s: float = 30.0) -> None:
         time.sleep(0.01)
 
 
-def wait_for(process: subprocess.Popen, word: str, times: int = 1) -> None:
-    """Read the process's lines until `word` was said so often: an event to wait for, never a pause."""
+def wait_for(process: subprocess.Popen, word: str, times: int = 1, *, or_the_end: bool = False) -> bool:
+    """Read the process's lines until `word` was said so often: an event to wait for, never a pause.
+
+    False where the process has ended before, and that is all right with the caller.
+    """
     assert process.stderr
     for _ in range(times):
         while word not in (line := _line(process.stderr.fileno())):
+            if not line and or_the_end:
+                return False
             assert line, f"the process ended before it said {word!r}"
+    return True
 
 
 def _line(pipe: int) -> str:

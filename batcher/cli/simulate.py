@@ -59,7 +59,11 @@ def _stop_on_signals() -> threading.Event:
     "--shape", type=click.Choice(get_args(Shape)), default="native", show_default=True, help="Who wraps the replies."
 )
 @click.option(
-    "--used-ids", type=click.Choice(get_args(UsedId)), default="refuse", show_default=True, help="What a used id meets."
+    "--used-ids",
+    type=click.Choice(get_args(UsedId)),
+    default="refuse",
+    show_default=True,
+    help="What a used id meets.",
 )
 @click.option(
     "--clips",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from batcher.errors import DiskError
+from batcher.errors import DiskError, StateError
 from batcher.events import EventKind
 from batcher.generations import Fate, Generation, Posted, RefusalKind, Sight
 from batcher.policy import concurrency, retry
@@ -221,19 +221,20 @@ class _Submission:
         s.tell(EventKind.SUBMITTED if how == "create" else EventKind.ADOPTED, self.task, how=how)
 
     async def _record(self, generation: Generation, *, how: str) -> Task:
-        """Write an acceptance down. A disk that is full for a moment must not cost the provider's id."""
+        """Write an acceptance down. A disk full, or a state locked, for a while must not cost the provider's id."""
         s = self.s
         request_id = self.posted.request_id if self.posted else None
+        what = f"{self.task.name} was accepted as generation {generation.id}"
         for wait in RECORD_WAITS_S:
             try:
                 return s.store.accepted(self.task, generation, request_id=request_id, how=how, now=s.clock.now())
-            except DiskError as exc:
+            except (DiskError, StateError) as exc:
                 error = exc
+                s.tell(EventKind.WARNING, self.task, message=f"{exc.message}; {what}: trying again to record it")
                 await anyio.sleep(wait)
-        raise DiskError(
-            f"{error.message}; {self.task.name} was accepted as generation {generation.id} and could not be recorded",
-            hint=f"make room and run again; should it end unclear:  batcher resolve {self.task.name}"
-            f" --adopt {generation.id}",
+        raise type(error)(
+            f"{error.message}; {what} and could not be recorded",
+            hint=f"{error.hint}; should it end unclear:  batcher resolve {self.task.name} --adopt {generation.id}",
         ) from error
 
     def _believe(self) -> None:

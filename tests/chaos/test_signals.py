@@ -106,7 +106,9 @@ def test_whatever_signals_come_each_clip_is_paid_once(storm, seed):
     rng = random.Random(f"signals {seed}")
     for _ in range(4):
         process = weather.start()
-        for number in rng.choices([signal.SIGSTOP, signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGKILL], k=2):
+        for number in rng.choices(
+            [signal.SIGSTOP, signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGKILL], k=2
+        ):
             weather.send(process, number, after_s=rng.uniform(0.1, 0.6))
         weather.kill(process, after_s=0.3)
     weather.finish()
