@@ -71,9 +71,11 @@ class Storm:
 
     # ---- processes ----------------------------------------------------------------------------------------------
 
-    def start(self, *more: str, verb: tuple[str, ...] = ("run", "storm.yaml"), **how: Any) -> subprocess.Popen:
-        """Start `batcher run storm.yaml`, or another verb."""
-        return self.launch([*BATCHER, *verb, *more], **how)
+    def start(
+        self, *more: str, verb: tuple[str, ...] = ("run", "storm.yaml"), before: tuple[str, ...] = (), **how: Any
+    ) -> subprocess.Popen:
+        """Start `batcher run storm.yaml`, or another verb; `before` are words before the command, as of `env`."""
+        return self.launch([*before, *BATCHER, *verb, *more], **how)
 
     def launch(self, command: list[str], **how: Any) -> subprocess.Popen:
         """Start any command in the folder; `how` is for `Popen`."""

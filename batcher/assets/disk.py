@@ -79,12 +79,21 @@ def inside(root: Path, relative: str) -> Path:
     parts = PurePosixPath(relative)
     path = root.joinpath(*parts.parts)
     leaves = not parts.name or parts.is_absolute() or ".." in parts.parts or "\0" in relative
-    if leaves or not path.parent.resolve().is_relative_to(root.resolve()):
+    with disk_errors(root):
+        leaves = leaves or not _resolved(path.parent).is_relative_to(_resolved(root))
+    if leaves:
         raise DiskError(
             f"the path {relative!r} leads out of {root}",
             hint="move the symbolic link out of the output folder, or do not use this state file",
         )
     return path
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError as exc:  # before Python 3.13, a link that leads to itself
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from exc
 
 
 def make_folder(folder: Path) -> None:
