@@ -16,7 +16,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batcher.tasks import TaskSpec
+    from batcher.tasks import Task, TaskSpec
 
 IDENTITY_VERSION = 1
 
@@ -24,7 +24,7 @@ NOT_CONTENT = frozenset({"callback_url", "external_task_id"})
 """Request keys that say how a generation is reported, not what it shows."""
 
 
-def content_hash(spec: TaskSpec, *, scope: str) -> str:
+def content_hash(spec: TaskSpec | Task, *, scope: str) -> str:
     """The hash of what the user asked for: 64 hex digits, the same on every machine and in every run.
 
     Job, edition, take, provider scope and request count; name, place, order and price do not. Text is

@@ -117,6 +117,15 @@ class Storm:
                 return True
         return False
 
+    def is_waiting_for_the_state(self, process: subprocess.Popen) -> bool:
+        """Whether it has the state open and sleeps between two tries to lock it: in a call, not in its event loop."""
+        folder = Path(f"/proc/{process.pid}")
+        try:
+            is_open = any(os.path.realpath(fd) == str(self.state) for fd in (folder / "fd").iterdir())
+            return is_open and "nanosleep" in (folder / "wchan").read_text()
+        except OSError:
+            return False
+
     def kill(self, process: subprocess.Popen, *, after_s: float = 0.0) -> bool:
         """SIGKILL, at once or after some seconds. False where the process has ended by itself before."""
         try:

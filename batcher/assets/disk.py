@@ -163,7 +163,7 @@ class Part:
 def open_part(final: Path, *, mode: int = 0o644) -> Part:
     """A new hidden file in the folder of `final`, which is made if needed."""
     make_folder(final.parent)
-    path = final.with_name(f".{final.name}.part")
+    path = _hidden(final)
     _remove_leftover(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return Part(path, os.fdopen(os.open(path, flags, mode), "wb"))
@@ -181,6 +181,16 @@ def write_whole(final: Path, data: bytes, *, mode: int = 0o644, replace: bool = 
         (part.replace if replace else part.publish)(final)
     finally:
         part.discard()
+
+
+def sweep(final: Path) -> None:
+    """Remove what a run killed at the last moment left beside a file that is whole."""
+    with suppress(OSError):
+        _remove_leftover(_hidden(final))
+
+
+def _hidden(final: Path) -> Path:
+    return final.with_name(f".{final.name}.part")
 
 
 def _remove_leftover(path: Path) -> None:

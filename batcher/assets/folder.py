@@ -154,6 +154,7 @@ class Folder:
             for place in self._places(task):
                 claim = place.find(task.external_task_id)
                 if claim:
+                    self._sweep(place)
                     video = Asset(
                         task_id=task.id,
                         kind="video",
@@ -167,6 +168,11 @@ class Folder:
                     )
                     return (video, *self._companions(place, video))
         return None
+
+    def _sweep(self, place: Place) -> None:
+        if place.video not in self._writing:
+            for path in (place.video, place.sidecar, place.poster):
+                disk.sweep(path)
 
     def _generation_of(self, task: Task) -> str | None:
         claims = (read_claim(place.sidecar) for place in self._places(task))

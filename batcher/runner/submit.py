@@ -40,11 +40,17 @@ def fresh(s: Session, task: Task) -> Evidence:
 def inherited(s: Session, task: Task) -> Evidence:
     """A task that another process left in `submitting`: its create call may have been made."""
     attempt = s.store.attempt(task.external_task_id)
+    if attempt is None:
+        raise StateError(
+            f"{task.name} was being submitted under an id of which the state knows no attempt: its row was damaged,"
+            " or edited by hand",
+            hint="undo that, or restore a backup; nothing was sent for it",
+        )
     return replace(
-        _evidence(s, posts=attempt.posts if attempt else 1),
+        _evidence(s, posts=attempt.posts),
         doubt=True,
         history=True,
-        foreign=attempt is not None and attempt.key_fingerprint not in ("", s.account.key_fingerprint),
+        foreign=attempt.key_fingerprint not in ("", s.account.key_fingerprint),
     )
 
 

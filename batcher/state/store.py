@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from batcher.errors import StateError
-from batcher.identity import external_task_id
+from batcher.identity import content_hash, external_task_id
 from batcher.state.file import open_for_writing
 from batcher.state.planning import NO_ERROR, Planning
 from batcher.tasks import Status
@@ -64,8 +64,27 @@ class Store(Planning):
         """
         with self.transaction():
             claimed = self._move(task, Status.SUBMITTING, not_before=None, **NO_ERROR)
+            self._refuse_what_was_not_planned(claimed)
             self._reserve(claimed, now=now, account=account)
         return claimed
+
+    def _refuse_what_was_not_planned(self, task: Task) -> None:
+        """Raise `StateError` before money is spent on a row that a flipped bit, or a person, has changed.
+
+        SQLite sees neither; the row's own hash and its attempts do.
+        """
+        if content_hash(task, scope=task.scope) != task.content_hash:
+            raise StateError(
+                f"{task.name} in {self.path} asks for something else than was planned: its row was damaged, or edited",
+                hint="undo what was edited by hand, or restore a backup; nothing was sent for it",
+            )
+        before = self.attempt(task.external_task_id)
+        if before is not None and before.generation_id is not None:
+            raise StateError(
+                f"{task.name} waits in {self.path}, but was accepted as generation {before.generation_id} under this"
+                " very id: its row was edited by hand",
+                hint="undo that; `batcher retry` is the way to pay for another attempt",
+            )
 
     def count_post(self, task: Task) -> None:
         """One more create call under this id is about to be made, in the same walk."""

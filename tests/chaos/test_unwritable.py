@@ -1,4 +1,4 @@
-"""Folders that cannot be written, are not there, or are no folders: told before the first call, with path and reason."""
+"""Folders that cannot be written, are not there, or are none: told before the first call, with path and reason."""
 
 from __future__ import annotations
 
