@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
-from batcher.errors import DiskError
+from batcher.errors import DiskError, exhausted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +67,8 @@ def disk_errors(path: Path) -> Iterator[None]:
             free = f"{_free_bytes(path):,} bytes free"
             hint = "free some space and run again: clips already paid for are fetched then, not bought again"
             raise DiskError(f"cannot write {path}: {reason} ({free})", hint=hint) from exc
+        if scarce := exhausted(exc):
+            raise DiskError(f"cannot write {path}: {scarce.message}", hint=scarce.hint) from exc
         hint = "make the folder writable, or choose another one with --out; then run again"
         raise DiskError(f"cannot write {path}: {reason}", hint=hint) from exc
 

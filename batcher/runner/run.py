@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from batcher.errors import BatcherError
+from batcher.errors import BatcherError, exhausted
 from batcher.events import EventKind
 from batcher.policy import budget as budgets
 from batcher.runner.look import prove
@@ -181,6 +181,9 @@ class _Loop:
         except BatcherError as exc:
             s.halt_for(exc)
         except Exception as exc:  # noqa: BLE001 - a defect met by one task must not take the others with it
+            if error := exhausted(exc):
+                s.halt_for(error)
+                return
             s.tally["defects"] += 1
             s.tell(
                 EventKind.WARNING,

@@ -75,7 +75,7 @@ class Store(Planning):
         """
         if content_hash(task, scope=task.scope) != task.content_hash:
             raise StateError(
-                f"{task.name} in {self.path} asks for something else than was planned: its row was damaged, or edited",
+                f"{task.name} in {self.path} asks for something else than was planned: its row was damaged or edited",
                 hint="undo what was edited by hand, or restore a backup; nothing was sent for it",
             )
         before = self.attempt(task.external_task_id)

@@ -26,7 +26,7 @@ def checkpoint(weather):
         state.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-# ---- between two runs: refused before the first call ----------------------------------------------------------------
+# ---- between two runs: refused before the first call ---------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_any_page_of_garbage_is_refused_or_harmless(half_way, seed):
             half_way.state.with_name(f"state.db{suffix}").unlink(missing_ok=True)
 
 
-# ---- between two runs: lost, moved, old -----------------------------------------------------------------------------
+# ---- between two runs: lost, moved, old ---------------------------------------------------------------
 
 
 def killed_half_way(storm, *simulate):
@@ -238,7 +238,7 @@ def test_an_old_backup_put_back_costs_nothing(storm, used_ids):
     weather.assert_each_paid_once_and_whole()
 
 
-# ---- under a run ----------------------------------------------------------------------------------------------------
+# ---- under a run ---------------------------------------------------------------
 
 
 def gone(weather):
@@ -298,7 +298,7 @@ def test_a_state_harmed_under_a_run_stops_the_buying(storm, harm):
     weather.assert_each_paid_once_and_whole()
 
 
-# ---- locked by another program --------------------------------------------------------------------------------------
+# ---- locked by another program ---------------------------------------------------------------
 
 LOCK = """
 import sqlite3, sys
@@ -371,7 +371,7 @@ def test_a_state_locked_for_too_long_is_told_before_the_first_call(storm):
 
 
 def test_a_state_locked_for_too_long_at_the_acceptance_tells_the_generation(storm):
-    """What could not be written down is on the screen, with the command that puts it in; and the next run finds it."""
+    """What could not be written down is on the screen, with the command that puts it in."""
     weather = storm(2, *QUICK)
     weather.provider.send_signal(signal.SIGSTOP)
     process = weather.launch([sys.executable, "-c", IMPATIENT, "run", "storm.yaml"])
