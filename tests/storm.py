@@ -221,7 +221,7 @@ class Storm:
             assert (sold[external_id]["task_id"], sold[external_id]["prompt"]) == (generation_id, prompt)
             assert clip == stamped(generation_id)
             assert hashlib.sha256(clip).hexdigest() == sha256
-        assert not list(self.out.joinpath("storm").glob(".*.part"))
+        assert [path.name for path in self.out.joinpath("storm").glob(".*.part")] == []
 
 
 def poll(condition: Callable[[], Any], *, within_s: float = 30.0) -> None:

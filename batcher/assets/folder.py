@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+METADATA = "metadata.jsonl"
+
 
 class Folder:
     """The output folder of one job: `root`/`job_dir`. Paths in tasks and assets are relative to `root`."""
@@ -46,6 +48,8 @@ class Folder:
     def prepare(self, clips: int = 1) -> None:
         """Make the folder, and prove that it can be written and has room for so many clips; or `DiskError`."""
         disk.prepare(self.path, disk.space_for(clips))
+        for path in (self._namespaces, self.path / METADATA):
+            disk.sweep(path)
 
     def check_space(self, clips: int = 1) -> None:
         """Raise `DiskError` where there is no room for so many clips any more. Asked before every submission."""
@@ -222,7 +226,7 @@ class Folder:
         return found
 
     def _write_metadata(self, clips: list[tuple[Task, Asset]]) -> Path | None:
-        path = self.path / "metadata.jsonl"
+        path = self.path / METADATA
         with disk.disk_errors(path):
             if not _is_our_metadata(path):
                 return None

@@ -61,6 +61,15 @@ async def test_adopting_a_clip_removes_what_the_killed_run_had_not(folder, clip)
     assert [path for path in folder.path.iterdir() if path.name.endswith(".part")] == [planted]
 
 
+def test_a_run_sweeps_up_what_a_killed_one_left_of_its_own_files(folder):
+    """Killed while it wrote the list of all clips: nobody may have a reason to write that again."""
+    for name in (".metadata.jsonl.part", "..batcher.json.part"):
+        put(folder, name, b"half of it")
+    put(folder, ".mine.part", b"somebody else's")
+    folder.prepare()
+    assert [path.name for path in folder.path.iterdir()] == [".mine.part"]
+
+
 @pytest.mark.anyio
 async def test_only_videos_that_are_gone_or_of_another_size_are_missing(folder, clip):
     videos = []
