@@ -6,6 +6,7 @@ Both the command line and the library stand on this; it prints nothing and asks 
 from __future__ import annotations
 
 import secrets
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from batcher.policy import concurrency
 from batcher.policy.polling import typical_s
 from batcher.prepare import commit, folder_name, open_account, refuse_rename, root_of
 from batcher.recall import adopt_from_disk, catch_up, sent_before
-from batcher.runner.outcome import conclude
+from batcher.runner.outcome import conclude, worst
 from batcher.runner.run import run
 from batcher.runner.session import Options, Session
 from batcher.state.queries import Selection
@@ -35,7 +36,7 @@ from batcher.times import iso
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from batcher.environment import Endpoint, Environment
@@ -89,8 +90,13 @@ class Batch:
         root = output_root(prepared.manifest, choices)
         folder = self._folder(root, folder_name(prepared.job, simulated=self.endpoint.is_simulated))
         folder.prepare(clips=min(len(prepared.to_buy()), 20))
-        now = self.clock.now()
-        run_row = self._begin("run", prepared.job, manifest=prepared.manifest)
+        with self._recorded("run", prepared.job, manifest=prepared.manifest) as run_row:
+            return await self._run(prepared, choices, emit, run_row, folder)
+
+    async def _run(
+        self, prepared: Prepared, choices: Choices, emit: Callable[[Event], None], run_row: Run, folder: Folder
+    ) -> Summary:
+        now, root = self.clock.now(), folder.root
         account, warnings = open_account(
             self.store, self.endpoint, folder, self.environment, job=prepared.job, now=now
         )
@@ -175,20 +181,20 @@ class Batch:
         account, warnings = open_account(
             self.store, self.endpoint, folder, self.environment, job=jobs[0].job, now=self.clock.now()
         )
-        run_row = self._begin(command, job)
-        options = self._options_without_manifest(jobs[0], choices, buys=buys)
-        s = self._session(account, selection, options, emit)
-        s.tell(
-            EventKind.RUN,
-            run=run_row.id,
-            tasks=self._total(selection),
-            provider=self.endpoint.scope,
-            limit=s.limit.value if buys else None,
-            simulated=self.endpoint.is_simulated,
-        )
-        for message in warnings:
-            s.tell(EventKind.WARNING, message=message)
-        return await self._carry_out(s, run_row, folder)
+        with self._recorded(command, job) as run_row:
+            options = self._options_without_manifest(jobs[0], choices, buys=buys)
+            s = self._session(account, selection, options, emit)
+            s.tell(
+                EventKind.RUN,
+                run=run_row.id,
+                tasks=self._total(selection),
+                provider=self.endpoint.scope,
+                limit=s.limit.value if buys else None,
+                simulated=self.endpoint.is_simulated,
+            )
+            for message in warnings:
+                s.tell(EventKind.WARNING, message=message)
+            return await self._carry_out(s, run_row, folder)
 
     def _options_without_manifest(self, job: Job, choices: Choices, *, buys: bool) -> Options:
         return options_without_manifest(job, choices, endpoint=self.endpoint, environment=self.environment, buys=buys)
@@ -204,23 +210,18 @@ class Batch:
     ) -> Summary:
         """Run, sum up, write the end down. `judge` sums up in another way than a run that buys."""
         s.started_at = s.clock.monotonic()
-        outcome, exit_code = "crashed", 1
         self.session = s
-        try:
-            await run(s)
-            end = await judge(s) if judge else conclude(s)
-            outcome, exit_code = end.outcome, end.exit_code
+        await run(s)
+        end = await judge(s) if judge else conclude(s)
+        with _outranked_by(end.exit_code):
             await self._write_metadata(s, folder, since=run_row.started_at)
-        except BatcherError as exc:
-            outcome, exit_code = "stopped", exc.exit_code
-            raise
-        finally:
-            self.store.end_run(run_row.id, outcome=outcome, exit_code=exit_code, now=self.clock.now())
+        with _outranked_by(end.exit_code):
+            self.store.end_run(run_row.id, outcome=end.outcome, exit_code=end.exit_code, now=self.clock.now())
         summary = Summary(
             run=run_row.id,
             job=run_row.job,
-            outcome=outcome,
-            exit_code=exit_code,
+            outcome=end.outcome,
+            exit_code=end.exit_code,
             simulated=self.endpoint.is_simulated,
             counts=self.store.counts(s.selection),
             downloaded=s.tally["downloaded"],
@@ -272,7 +273,19 @@ class Batch:
             stopping=s.stop.reason if s.stop else None,
         )
 
-    def _begin(self, command: str, job: str, manifest: Manifest | None = None) -> Run:
+    @contextmanager
+    def _recorded(self, command: str, job: str, manifest: Manifest | None = None) -> Iterator[Run]:
+        """A row of `runs` from here on. What ends the run before its summary does, is its end there too."""
+        row = self._begin(command, job, manifest)
+        try:
+            yield row
+        except BaseException as exc:
+            outcome, exit_code = ("stopped", exc.exit_code) if isinstance(exc, BatcherError) else ("crashed", 1)
+            with suppress(BatcherError):  # the first error is the one to tell
+                self.store.end_run(row.id, outcome=outcome, exit_code=exit_code, now=self.clock.now())
+            raise
+
+    def _begin(self, command: str, job: str, manifest: Manifest | None) -> Run:
         self.session = None  # a signal from here on is about this run
         now = self.clock.now()
         stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -353,3 +366,13 @@ class Batch:
         if key not in self._folders:
             self._folders[key] = Folder(root.absolute(), name, inline=self._inline)
         return self._folders[key]
+
+
+@contextmanager
+def _outranked_by(exit_code: int) -> Iterator[None]:
+    """An error at the end of a run is raised, unless the summary that follows says what is at least as bad."""
+    try:
+        yield
+    except BatcherError as exc:
+        if worst([exit_code, exc.exit_code]) != exit_code:
+            raise

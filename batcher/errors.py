@@ -18,6 +18,8 @@ The exit codes are those of the interface (README, "Exit codes"); 0, 1, 75, 130 
 
 from __future__ import annotations
 
+import errno
+
 
 class BatcherError(Exception):
     """The root. `message` says what happened and where, `hint` what to type next."""
@@ -82,3 +84,25 @@ class StateError(ConfigurationError):
 
 class DiskError(ConfigurationError):
     """A file cannot be written: no space left, or not permitted."""
+
+
+def exhausted(exc: BaseException) -> ConfigurationError | None:
+    """The error to tell where the machine, not batcher, is at its end; None for every other exception.
+
+    Whichever task meets it first: the next one would too, so it stops the run.
+    """
+    number = exc.errno if isinstance(exc, OSError) else None
+    if isinstance(exc, MemoryError) or number == errno.ENOMEM:
+        return ConfigurationError("out of memory", hint="give it more (ulimit -v), then run again; nothing is lost")
+    if number in (errno.EMFILE, errno.ENFILE):
+        return ConfigurationError("too many open files", hint="raise the limit (ulimit -n 256), then run again")
+    if isinstance(exc, RuntimeError) and "new thread" in str(exc):
+        return ConfigurationError(
+            "the system starts no more threads", hint="raise the limits (ulimit -u, ulimit -v), then run again"
+        )
+    if isinstance(exc, ImportError):  # with no memory left, a library cannot be mapped
+        return ConfigurationError(
+            f"a part of this installation cannot be loaded: {exc.msg}",
+            hint="see that there is enough memory (ulimit -v), or install again; then run again",
+        )
+    return None

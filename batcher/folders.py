@@ -28,6 +28,14 @@ def make(folder: Path) -> None:
     sync(folder.parent)
 
 
+def resolve(path: Path) -> Path:
+    """`path` with its links followed. `OSError` where one leads to itself, as every Python says it."""
+    try:
+        return path.resolve()
+    except RuntimeError as exc:  # before Python 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from exc
+
+
 def sync(folder: Path) -> None:
     """Make the names in `folder` survive a power cut."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from batcher.errors import ConfigurationError, MissingKeyError
+from batcher.policy.retry import LONGEST_WAIT_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -369,7 +370,7 @@ def retry_after_s(reply: Reply, now: float) -> float | None:
         seconds = float(value) if re.fullmatch(r"[-+]?[0-9.]+", value) else _seconds_until(value, now)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return min(max(seconds, 0.5), 300.0)
+    return min(max(seconds, 0.5), LONGEST_WAIT_S)
 
 
 def _seconds_until(date: str, now: float) -> float:

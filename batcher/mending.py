@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from batcher.audit import Audit, Finding
     from batcher.events import Summary
     from batcher.runner.session import Session
+    from batcher.state.rows import Job, Run
     from batcher.tasks import Task
 
 
@@ -46,14 +47,19 @@ class Mending(Batch):
             raise UsageError(f"the state knows no job {job!r} on {scope}", hint="batcher status")
         everything = Selection(job=job, scope=scope, orphaned=True)
         found = await audit(self.store, everything, folder=self.folder, on_file=on_file)
-        home = self._folder_of(jobs[0])
-        run_row = self._begin("verify", job or "")
+        with self._recorded("verify", job or "") as run_row:
+            return await self._repair(jobs[0], everything, found, emit, run_row)
+
+    async def _repair(
+        self, job: Job, everything: Selection, found: Audit, emit: Callable[[Event], None], run_row: Run
+    ) -> Summary:
+        home = self._folder_of(job)
         account, warnings = open_account(
-            self.store, self.endpoint, home, self.environment, job=jobs[0].job, now=self.clock.now()
+            self.store, self.endpoint, home, self.environment, job=job.job, now=self.clock.now()
         )
         gone = [task.id for task in _with_lost_videos(found) if await self._is_gone(task)]
         options = options_without_manifest(
-            jobs[0], Choices(), endpoint=self.endpoint, environment=self.environment, buys=False
+            job, Choices(), endpoint=self.endpoint, environment=self.environment, buys=False
         )
         selection = replace(everything, ids=tuple(gone))
         s = self._session(account, selection, replace(options, alone=True), emit)
@@ -61,7 +67,7 @@ class Mending(Batch):
             EventKind.RUN,
             run=run_row.id,
             tasks=len(gone),
-            provider=scope,
+            provider=self.endpoint.scope,
             limit=None,
             simulated=self.endpoint.is_simulated,
         )

@@ -15,7 +15,7 @@ import anyio
 
 from batcher.assets import Folder
 from batcher.compose import options_of, output_root
-from batcher.errors import BatcherError, StateError, UsageError
+from batcher.errors import StateError, UsageError
 from batcher.generations import GenerationStatus, Sight
 from batcher.identity import content_hash, derive_namespace, external_task_id, is_intact
 from batcher.mending import Mending
@@ -86,17 +86,11 @@ class Rescue(Mending):
         reason = why_unclear(clues.listed, todays, receipts_are_whole=clues.receipts_are_whole)
         used = sent(clues.remembered, listed, account=self.endpoint.fingerprint)
 
-        run_row = self._begin("recover", main.job, manifest=manifest)
-        outcome, exit_code = "crashed", 1
-        try:
+        with self._recorded("recover", main.job, manifest=manifest) as run_row:
             view = await self._write(plans, clues, listed, used, reason, strays, root=root)
             outcome, exit_code = ("failed", 1) if view.unclear else ("done", 0)
-        except BatcherError as exc:
-            outcome, exit_code = "stopped", exc.exit_code
-            raise
-        finally:
             self.store.end_run(run_row.id, outcome=outcome, exit_code=exit_code, now=self.clock.now())
-        return view
+            return view
 
     # ---- what there is --------------------------------------------------------------------------------------
 

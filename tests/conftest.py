@@ -26,16 +26,18 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def storm(tmp_path):
+def storm(tmp_path, record_property):
+    """Make a storm; in a report (`--junit-xml`) each test says how often it killed."""
     opened: list[Storm] = []
 
-    def make(tasks: int, *simulate: str) -> Storm:
-        opened.append(Storm(tmp_path, tasks, *simulate))
+    def make(tasks: int, *simulate: str, **more: int) -> Storm:
+        opened.append(Storm(tmp_path, tasks, *simulate, **more))
         return opened[-1]
 
     yield make
     for each in opened:
         each.close()
+        record_property("kills", each.kills)
 
 
 @pytest.fixture

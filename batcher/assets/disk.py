@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from batcher import folders
-from batcher.errors import DiskError
+from batcher.errors import DiskError, exhausted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +68,8 @@ def disk_errors(path: Path) -> Iterator[None]:
             free = f"{_free_bytes(path):,} bytes free"
             hint = "free some space and run again: clips already paid for are fetched then, not bought again"
             raise DiskError(f"cannot write {path}: {reason} ({free})", hint=hint) from exc
+        if scarce := exhausted(exc):
+            raise DiskError(f"cannot write {path}: {scarce.message}", hint=scarce.hint) from exc
         hint = "make the folder writable, or choose another one with --out; then run again"
         raise DiskError(f"cannot write {path}: {reason}", hint=hint) from exc
 
@@ -80,7 +82,9 @@ def inside(root: Path, relative: str) -> Path:
     parts = PurePosixPath(relative)
     path = root.joinpath(*parts.parts)
     leaves = not parts.name or parts.is_absolute() or ".." in parts.parts or "\0" in relative
-    if leaves or not path.parent.resolve().is_relative_to(root.resolve()):
+    with disk_errors(root):
+        leaves = leaves or not folders.resolve(path.parent).is_relative_to(folders.resolve(root))
+    if leaves:
         raise DiskError(
             f"the path {relative!r} leads out of {root}",
             hint="move the symbolic link out of the output folder, or do not use this state file",
@@ -134,7 +138,7 @@ def open_part(final: Path, *, mode: int = 0o644) -> Part:
     """A new hidden file in the folder of `final`, which is made if needed."""
     if not final.parent.is_dir():
         folders.make(final.parent)
-    path = final.with_name(f".{final.name}.part")
+    path = _hidden(final)
     _remove_leftover(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return Part(path, os.fdopen(os.open(path, flags, mode), "wb"))
@@ -164,6 +168,16 @@ def set_aside(path: Path) -> None:
             path.rename(other)
             return
     raise OSError(errno.EEXIST, "too many files of this name were set aside")
+
+
+def sweep(final: Path) -> None:
+    """Remove what a run killed at the last moment left beside a file that is whole."""
+    with suppress(OSError):
+        _remove_leftover(_hidden(final))
+
+
+def _hidden(final: Path) -> Path:
+    return final.with_name(f".{final.name}.part")
 
 
 def _remove_leftover(path: Path) -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+METADATA = "metadata.jsonl"
+
 
 class Folder:
     """The output folder of one job: `root`/`job_dir`. Paths in tasks and assets are relative to `root`."""
@@ -50,6 +52,8 @@ class Folder:
     def prepare(self, clips: int = 1) -> None:
         """Make the folder, and prove that it can be written and has room for so many clips; or `DiskError`."""
         disk.prepare(self.path, disk.space_for(clips))
+        for path in (self._namespaces, self.path / METADATA):
+            disk.sweep(path)
 
     def check_space(self, clips: int = 1) -> None:
         """Raise `DiskError` where there is no room for so many clips any more. Asked before every submission."""
@@ -187,6 +191,7 @@ class Folder:
                 if claim:
                     self._make(place.video.parent)
                     folders.sync(place.video.parent)  # whoever published it may have been killed before that
+                    self._sweep(place)
                     video = Asset(
                         task_id=task.id,
                         kind="video",
@@ -200,6 +205,11 @@ class Folder:
                     )
                     return (video, *self._companions(place, video))
         return None
+
+    def _sweep(self, place: Place) -> None:
+        if place.video not in self._writing:
+            for path in (place.video, place.sidecar, place.poster):
+                disk.sweep(path)
 
     def _generation_of(self, task: Task) -> str | None:
         claims = (read_claim(place.sidecar) for place in self._places(task))
@@ -265,7 +275,7 @@ class Folder:
         return found
 
     def _write_metadata(self, clips: list[tuple[Task, Asset]], *, has_news: bool) -> Path | None:
-        path = self.path / "metadata.jsonl"
+        path = self.path / METADATA
         names = [os.path.relpath(self.root / video.path, self.path) for _, video in clips]
         with disk.disk_errors(path):
             if not _is_our_metadata(path) or not (has_news or set(names) - _names_in(path)):
@@ -279,7 +289,7 @@ class Folder:
         return path
 
     def _examine_metadata(self) -> Ailment | None:
-        path = self.path / "metadata.jsonl"
+        path = self.path / METADATA
         try:
             if not _is_our_metadata(path):
                 return None

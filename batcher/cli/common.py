@@ -16,6 +16,7 @@ from batcher.times import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from typing import TextIO
 
     from batcher.cli.progress import Progress
     from batcher.environment import Environment
@@ -62,6 +63,11 @@ class Shared:
 
             text = to_json(document, indent=2)
         click.echo(text)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person sits there. None: closed before we began."""
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 _OPTIONS = (

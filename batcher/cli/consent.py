@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -30,7 +31,8 @@ def ask(
     unknown = sum(price is None for price in prices)
     words = f"up to {len(prices)} clip{'s' * (len(prices) > 1)}, estimated {human_usd(cost)}"
     words += f" and {unknown} of unknown price" if unknown else ""
-    click.echo(f"This run is PAID: {words} on {endpoint.scope}.", err=True)
+    with suppress(OSError):  # a full disk under a log file: consent stands elsewhere
+        click.echo(f"This run is PAID: {words} on {endpoint.scope}.", err=True)
     if has_consent:
         return
     if not may_ask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -14,11 +15,13 @@ import click
 
 from batcher import __version__
 from batcher.cli.common import global_options
-from batcher.errors import BatcherError, ConfigurationError
+from batcher.errors import BatcherError, ConfigurationError, DiskError, exhausted
 from batcher.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 VERBS = {
     "run": "Check, expand, submit, wait, download. The same command again continues.",
@@ -83,8 +86,9 @@ def batcher(**_: object) -> None:
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; return the exit code. Nothing but a defect of ours prints a traceback."""
     _no_core_dumps()
-    _read_settings(arguments)
+    _keep_standard_descriptors()
     try:
+        _read_settings(arguments)
         result = batcher.main(args=list(arguments), prog_name="batcher", standalone_mode=False)
     except click.exceptions.Exit as exc:
         return exc.exit_code
@@ -100,7 +104,11 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return 1
     except Exception as exc:  # noqa: BLE001 - the one place where a defect of ours surfaces
-        return _defect(exc)
+        leaf = exc.exceptions[0] if isinstance(exc, ExceptionGroup) else exc
+        if isinstance(leaf, OSError) and leaf.errno in _FULL:
+            return _say(f"the output cannot be written: {leaf.strerror}", "see where it goes", DiskError.exit_code)
+        error = exhausted(leaf)
+        return _told(error) if error else _defect(exc)
     return result if isinstance(result, int) else 0
 
 
@@ -162,6 +170,15 @@ def _read_settings(arguments: Sequence[str]) -> None:
         for name in SETTINGS:
             if values.get(name):
                 os.environ.setdefault(name, str(values[name]))
+
+
+def _keep_standard_descriptors() -> None:
+    """Where one of the first three was closed, the next file opened would get its number, and what is printed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
 
 
 def _no_core_dumps() -> None:

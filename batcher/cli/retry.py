@@ -10,7 +10,7 @@ import anyio
 import click
 
 from batcher.choices import Choices
-from batcher.cli.common import Shared, shared_options
+from batcher.cli.common import Shared, is_terminal, shared_options
 from batcher.cli.consent import ask
 from batcher.cli.course import follow
 from batcher.connect import open_batch
@@ -124,6 +124,6 @@ async def _retry(shared: Shared, tasks: list[Task], choices: Choices, yes: bool,
             [task.cost_usd for task in same],
             endpoint=endpoint,
             has_consent=yes or choices.max_usd is not None or has_budget,
-            may_ask=sys.stdin.isatty() and not shared.json,
+            may_ask=is_terminal(sys.stdin) and not shared.json,
         )
         return await follow(batch, shared, partial(batch.retry, same, choices))

@@ -12,7 +12,7 @@ import anyio
 import click
 
 from batcher.choices import Choices
-from batcher.cli.common import Duration, Failures, Shared, shared_options, variables_of
+from batcher.cli.common import Duration, Failures, Shared, is_terminal, shared_options, variables_of
 from batcher.cli.consent import ask
 from batcher.cli.course import follow
 from batcher.compose import budget_of
@@ -125,7 +125,7 @@ async def _run_one(shared: Shared, manifest: Manifest, flags: dict[str, Any]) ->
                 prepared.to_buy(choices),
                 endpoint=endpoint,
                 has_consent=flags["yes"] or budget_of(manifest, choices).limits_money,
-                may_ask=sys.stdin.isatty() and not shared.json,
+                may_ask=is_terminal(sys.stdin) and not shared.json,
                 where=f", or to {manifest.path} a line like  budget: {{max_usd: 25}}",
             )
             codes.append(await follow(batch, shared, partial(batch.run, prepared, choices)))

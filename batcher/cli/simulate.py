@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from batcher.simulator.settings import DEMO_TIME_SCALE, Settings, Shape
+from batcher.simulator.settings import DEMO_TIME_SCALE, Clips, Settings, Shape, UsedId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +57,20 @@ def _stop_on_signals() -> threading.Event:
 )
 @click.option(
     "--shape", type=click.Choice(get_args(Shape)), default="native", show_default=True, help="Who wraps the replies."
+)
+@click.option(
+    "--used-ids",
+    type=click.Choice(get_args(UsedId)),
+    default="refuse",
+    show_default=True,
+    help="What a used id meets.",
+)
+@click.option(
+    "--clips",
+    type=click.Choice(get_args(Clips)),
+    default="rendered",
+    show_default=True,
+    help="A film of each prompt, one small file, or that with the generation's id in it.",
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same times and the same faults.")
 @click.option("--key", "keys", multiple=True, help="A key to accept; without one, any is.  [repeatable]")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 BASE_S = 1.0
 CAP_S = 60.0
+LONGEST_WAIT_S = 300.0
+"""The most that a provider's Retry-After may ask for, and so the longest wait there is."""
 BUSY_BASE_S = 2.0
 """First wait after "slots full". The API's advice is at least 1 s."""
 

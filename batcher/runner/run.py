@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from batcher.errors import BatcherError
+from batcher.errors import BatcherError, exhausted
 from batcher.events import EventKind
 from batcher.policy import budget as budgets
 from batcher.runner.look import prove
@@ -87,7 +87,7 @@ class _Loop:
         change = s.wake
         if s.options.buys and not s.account.used and self._has_control():
             await prove(s)
-        room, now = self._room(), iso(s.clock.now())
+        room, now = self._room(), s.clock.now()
         ready = s.store.ready(self._claimable(), now=now, limit=room) if room > 0 else []
         for task in ready:
             if not self._claim(task):
@@ -182,6 +182,9 @@ class _Loop:
         except BatcherError as exc:
             s.halt_for(exc)
         except Exception as exc:  # noqa: BLE001 - a defect met by one task must not take the others with it
+            if error := exhausted(exc):
+                s.halt_for(error)
+                return
             s.tally["defects"] += 1
             s.tell(
                 EventKind.WARNING,
@@ -228,20 +231,20 @@ class _Loop:
         """Whether nothing is left that is worth waiting for. An overdue task gets one look a run."""
         s = self.s
         tasks = [s.store.task(walk.task.id) for walk in list(s.walking.values())]
-        return all(task.overdue and s.looks[task.external_task_id] for task in tasks)
+        return all(task.overdue and task.id in s.looked_late for task in tasks)
 
-    def _patience(self, due: str | None, now: str) -> float:
+    def _patience(self, due: str | None, now: float) -> float:
         """Seconds until the next resting task may go. One that may go already waits for room, which wakes us."""
-        if not due or due <= now:
+        if not due or due <= iso(now):
             return IDLE_S
-        return min(IDLE_S, max(0.05, unix(due) - self.s.clock.now()))
+        return min(IDLE_S, max(0.05, unix(due) - now))
 
     async def _drain(self) -> None:
         """Wait for the walks that are under way: all of them, or when leaving, those that finish by themselves."""
         s = self.s
         while s.walking:
             change = s.wake
-            if self._only_waits_for_overdue():
-                s.leave()
+            if not s.is_leaving and self._only_waits_for_overdue():
+                s.leave()  # which wakes us: once
             with anyio.move_on_after(IDLE_S):
                 await change.wait()

@@ -131,6 +131,8 @@ class Session:
     holding: set[int] = field(default_factory=set)
     """Tasks in doubt that wait for a control which another task may bring."""
     looks: Counter[str] = field(default_factory=Counter)
+    looked_late: set[int] = field(default_factory=set)
+    """Overdue tasks that had their one look, answered after they were known to be overdue."""
     tally: Counter[str] = field(default_factory=Counter)
     """What this run did: `claimed`, `submitted`, `downloaded`, `failed`."""
     cost_usd: float = 0.0

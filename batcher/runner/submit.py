@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from batcher.errors import DiskError
+from batcher.errors import DiskError, StateError
 from batcher.events import EventKind
 from batcher.generations import Fate, Generation, Posted, RefusalKind, Sight
 from batcher.policy import concurrency, retry
@@ -39,10 +39,16 @@ def fresh(s: Session, task: Task) -> Evidence:
 def inherited(s: Session, task: Task) -> Evidence:
     """A task that another process left in `submitting`: its create call may have been made."""
     attempt = s.store.attempt(task.external_task_id)
+    if attempt is None:
+        raise StateError(
+            f"{task.name} was being submitted under an id of which the state knows no attempt: its row was damaged,"
+            " or edited by hand",
+            hint="undo that, or restore a backup; nothing was sent for it",
+        )
     return protocol.inherited(
-        posts=attempt.posts if attempt else 1,
+        posts=attempt.posts,
         refuses_ids=s.account.refuses_ids,
-        is_foreign=attempt is not None and attempt.key_fingerprint not in ("", s.account.key_fingerprint),
+        is_foreign=attempt.key_fingerprint not in ("", s.account.key_fingerprint),
     )
 
 
@@ -220,19 +226,20 @@ class _Submission:
         s.tell(EventKind.SUBMITTED if how == "create" else EventKind.ADOPTED, self.task, how=how)
 
     async def _record(self, generation: Generation, *, how: str) -> Task:
-        """Write an acceptance down. A disk that is full for a moment must not cost the provider's id."""
+        """Write an acceptance down. A disk full, or a state locked, for a while must not cost the provider's id."""
         s = self.s
         request_id = self.posted.request_id if self.posted else None
+        what = f"{self.task.name} was accepted as generation {generation.id}"
         for wait in RECORD_WAITS_S:
             try:
                 return s.store.accepted(self.task, generation, request_id=request_id, how=how, now=s.clock.now())
-            except DiskError as exc:
+            except (DiskError, StateError) as exc:
                 error = exc
+                s.tell(EventKind.WARNING, self.task, message=f"{exc.message}; {what}: trying again to record it")
                 await anyio.sleep(wait)
-        raise DiskError(
-            f"{error.message}; {self.task.name} was accepted as generation {generation.id} and could not be recorded",
-            hint=f"make room and run again; should it end unclear:  batcher resolve {self.task.name}"
-            f" --adopt {generation.id}",
+        raise type(error)(
+            f"{error.message}; {what} and could not be recorded",
+            hint=f"{error.hint}; should it end unclear:  batcher resolve {self.task.name} --adopt {generation.id}",
         ) from error
 
     def _believe(self) -> None:

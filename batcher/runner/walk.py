@@ -68,7 +68,6 @@ async def _wait(s: Session, task: Task) -> Task:
         if not await s.sleep(wait):
             return task
         seen = await _find(s, task)
-        task = _flag_overdue(s, task)
         if seen.generation is not None:
             failures = 0
             task = _advance(s, task, seen.generation)
@@ -81,6 +80,7 @@ async def _wait(s: Session, task: Task) -> Task:
             if failures == 1:
                 trouble = "the provider does not know it" if seen.sight is Sight.ABSENT else "look failed"
                 s.tell(EventKind.WARNING, task, message=f"{task.name}: {trouble}, trying again: {seen.detail}")
+        task = _flag_overdue(s, task)
 
 
 def _first_look(s: Session, task: Task) -> float:
@@ -117,6 +117,7 @@ def _retry_after(seen: Look) -> float:
 def _flag_overdue(s: Session, task: Task) -> Task:
     started = unix(task.submitted_at) if task.submitted_at else s.clock.now()
     if task.overdue:
+        s.looked_late.add(task.id)
         s.nudge()  # the run may have waited for this look alone
         return task
     if s.clock.now() - started < s.options.timeout_s:

@@ -178,6 +178,8 @@ async def _content(world: World, file: wire.File) -> bytes:
     def content() -> bytes:
         from batcher.simulator import clips  # noqa: PLC0415 - av takes 75 ms to load, and the first clip has time
 
+        if world.settings.clips == "stamped":
+            return clips.stamped(file.generation.id)
         if world.settings.clips == "sample" or not clips.CAN_RENDER:
             return clips.sample()
         return clips.render(

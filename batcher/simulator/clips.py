@@ -89,6 +89,12 @@ def sample() -> bytes:
     return SAMPLE.read_bytes()
 
 
+def stamped(text: str) -> bytes:
+    """Return the small clip with `text` in a box that players skip: cheap, and another file for each text."""
+    body = text.encode()
+    return sample() + (8 + len(body)).to_bytes(4, "big") + b"free" + body
+
+
 def size(aspect_ratio: str) -> tuple[int, int]:
     """Return width and height for a ratio such as `9:16`: even numbers, about as many pixels for each ratio."""
     across, down = map(int, aspect_ratio.split(":"))

@@ -14,6 +14,7 @@ Shape = Literal["native", "taskdto", "openai", "hybrid"]
 """Who wraps the replies: Kling itself, or one of three kinds of gateway."""
 UsedId = Literal["refuse", "reword", "return", "create"]
 Check = Literal["parameters", "duplicate", "moderation", "balance", "slots"]
+Clips = Literal["rendered", "sample", "stamped"]
 CallbackMood = Literal["lost", "duplicate", "reordered", "early"]
 
 DEMO_TIME_SCALE = 0.02
@@ -59,8 +60,9 @@ class Settings:
     """A prompt with one of these is accepted and fails: risk control."""
 
     # Files
-    clips: Literal["rendered", "sample"] = "rendered"
-    """A clip rendered for its prompt, or the same small file for all (no threads: for virtual time)."""
+    clips: Clips = "rendered"
+    """A clip rendered for its prompt, the same small file for all (no threads: for virtual time), or that file with
+    the generation's id in it."""
     url_life_s: float = 30 * 86400.0
     """Real seconds a signed URL lives, from the look that gave it."""
     ranges: bool = True
@@ -93,8 +95,8 @@ class Settings:
             raise ValueError("checks: parameters must be among them, before moderation and balance")
         if self.limit < 1 or self.time_scale <= 0:
             raise ValueError("limit must be at least 1 and time_scale above 0")
-        if self.clips not in ("rendered", "sample"):
-            raise ValueError(f"clips: {self.clips!r} is neither rendered nor sample")
+        if self.clips not in get_args(Clips):
+            raise ValueError(f"clips: {self.clips!r} is none of {', '.join(get_args(Clips))}")
 
     @property
     def knows_external_ids(self) -> bool:

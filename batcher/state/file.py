@@ -6,6 +6,7 @@ WAL with `synchronous=FULL`: of the fast modes the only one that lost no acknowl
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -37,9 +38,10 @@ def hold_lock(path: Path, *, started_at: str, wait: bool = False) -> Iterator[Ca
     """
     from filelock import FileLock, Timeout  # noqa: PLC0415 - read-only commands start without it
 
-    path = path.resolve()  # a link and its target are one state
-    lock_path = path.with_name(path.name + ".lock")
-    folders.make(lock_path.parent)
+    with storage_errors(path):
+        path = folders.resolve(path)  # a link and its target are one state
+        lock_path = path.with_name(path.name + ".lock")
+        folders.make(path.parent)
     inode = 0
 
     def sign(fd: int) -> None:
@@ -96,6 +98,8 @@ def open_for_writing(path: Path) -> Database:
         if not path.exists():
             _create(path.resolve())  # in a dangling link's place it would not be the one that is locked
         _refuse_empty(path)
+        if not os.access(path, os.W_OK):  # SQLite would open it all the same, and leave a -wal that nobody can write
+            raise PermissionError(errno.EACCES, "it may only be read")
         with _kept(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
             _harden(connection)
             _check(connection, path)

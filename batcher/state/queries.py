@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batcher.errors import UsageError
 from batcher.policy.budget import Spent
+from batcher.policy.retry import LONGEST_WAIT_S
 from batcher.state.file import open_for_reading, storage_errors
 from batcher.state.rows import account_of, asset_of, attempt_of, job_of, task_of
 from batcher.tasks import Status
@@ -100,13 +101,14 @@ class Queries:
             for row in self._rows(f"SELECT * FROM tasks WHERE {where} ORDER BY priority DESC, id{bound}", values)
         ]
 
-    def ready(self, selection: Selection, *, now: str, limit: int) -> list[Task]:
-        """Pending tasks whose time has come."""
+    def ready(self, selection: Selection, *, now: float, limit: int) -> list[Task]:
+        """Pending tasks whose time has come, or is further away than any wait: the clock was set back."""
         where, values = selection.where()
         rows = self._rows(
-            f"SELECT * FROM tasks WHERE {where} AND status = 'pending' AND (not_before IS NULL OR not_before <= ?)"
+            f"SELECT * FROM tasks WHERE {where} AND status = 'pending'"
+            " AND (not_before IS NULL OR not_before <= ? OR not_before > ?)"
             f" ORDER BY priority DESC, id LIMIT {int(limit)}",
-            [*values, now],
+            [*values, iso(now), iso(now + LONGEST_WAIT_S)],
         )
         return [task_of(row) for row in rows]
 

@@ -83,10 +83,17 @@ class Store(Planning):
     def check_content(self, task: Task) -> None:
         """Raise `StateError` where what is about to be sent is not what was planned, or its intent is not recorded.
 
-        SQLite does not see a flipped bit in a text. Sent all the same, it would buy what nobody asked for, or look
-        for an id that was never sent.
+        SQLite sees neither a flipped bit in a text nor a person's hand. Sent all the same, it would buy what nobody
+        asked for, look for an id that was never sent, or buy once more what was bought.
         """
-        if is_intact(task) and self.attempt(task.external_task_id) is not None:
+        attempt = self.attempt(task.external_task_id)
+        if attempt is not None and attempt.generation_id is not None:
+            raise StateError(
+                f"{task.name} waits in {self.path}, but was accepted as generation {attempt.generation_id} under this"
+                " very id: its row was edited by hand",
+                hint="undo that; `batcher retry` is the way to pay for another attempt",
+            )
+        if is_intact(task) and attempt is not None:
             return
         job = self.job(task.job, task.scope)
         manifest = job.manifest if job and job.manifest else "MANIFEST"

@@ -51,6 +51,28 @@ async def test_a_clip_is_adopted_by_its_id_and_its_bytes(folder, clip, other_cli
 
 
 @pytest.mark.anyio
+async def test_adopting_a_clip_removes_what_the_killed_run_had_not(folder, clip):
+    """Killed between taking the clip's name and giving up the hidden one: nobody would download to it again."""
+    task = make_task()
+    await save(folder, task, clip)
+    for name in (".fox-t1.mp4.part", ".fox-t1.json.part", ".fox-t1.jpg.part"):
+        put(folder, name, clip)
+    planted = folder.path / ".owl-t1.mp4.part"
+    planted.symlink_to(folder.path / "fox-t1.mp4")
+    assert await folder.adopt(task)
+    assert [path for path in folder.path.iterdir() if path.name.endswith(".part")] == [planted]
+
+
+def test_a_run_sweeps_up_what_a_killed_one_left_of_its_own_files(folder):
+    """Killed while it wrote the list of all clips: nobody may have a reason to write that again."""
+    for name in (".metadata.jsonl.part", "..batcher.json.part"):
+        put(folder, name, b"half of it")
+    put(folder, ".mine.part", b"somebody else's")
+    folder.prepare()
+    assert [path.name for path in folder.path.iterdir()] == [".mine.part"]
+
+
+@pytest.mark.anyio
 async def test_only_videos_that_are_gone_or_of_another_size_are_missing(folder, clip):
     videos = []
     for name in ("a", "b", "c", "deep/d"):

@@ -99,6 +99,23 @@ async def test_retry_of_what_failed(make_lab):
     assert lab.ledger.totals["charged"] == 4
 
 
+async def test_a_machine_without_memory_stops_the_buying(make_lab):
+    """Whichever task meets it first, the next one would too: 78, and what may have been sent is paid once."""
+
+    async def find(api, generation_id):
+        raise MemoryError
+
+    lab = make_lab()
+    lab.meddle(find=find)
+    manifest = lab.manifest(6)
+    ran = await lab.run(manifest, concurrency=1)
+    assert (ran.exit_code, ran.summary.reason) == (78, "out of memory")
+    assert lab.ledger.totals["charged"] == 1
+    lab.meddle()
+    assert (await lab.run(manifest)).exit_code == 0
+    lab.assert_all_home(6)
+
+
 async def test_a_defect_takes_nobody_with_it(make_lab):
     """When the code breaks over one task, the others come home, and nothing is sent a second time for it."""
 

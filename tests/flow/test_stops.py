@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 
 import anyio
 import pytest
 
-from batcher.errors import DiskError
+from batcher.errors import DiskError, StateError
 from batcher.events import EventKind
 from batcher.generations import Fate, Posted, Refusal, RefusalKind
 from batcher.simulator.faults import Moods
@@ -24,16 +26,27 @@ SPACE = "batcher.assets.disk.CLIP_BYTES"
 BLIND = {"finds_external_ids": False, "lists": False, "used_ids": "create"}
 
 
-def fail_acceptances(monkeypatch, *, times):
+FULL = DiskError("database or disk is full", hint="make room")
+LOCKED = StateError("state.db is locked by another program", hint="close it")
+
+
+def fail_acceptances(monkeypatch, error, *, times):
     """Let the state refuse so many times to write an acceptance down."""
     left, accepted = iter(range(times)), Store.accepted
 
     def full(self, *args, **options):
         if next(left, None) is not None:
-            raise DiskError("database or disk is full")
+            raise error
         return accepted(self, *args, **options)
 
     monkeypatch.setattr(Store, "accepted", full)
+
+
+def fails(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
 
 
 async def test_a_key_that_is_refused(make_lab):
@@ -305,24 +318,30 @@ async def test_a_disk_that_fills_between_the_claim_and_the_call(make_lab, monkey
     lab.assert_all_home(2)
 
 
-async def test_an_acceptance_that_cannot_be_written_for_a_moment(make_lab, monkeypatch):
-    """A full disk at the worst moment: the provider's id is kept in hand until it is on the disk."""
+@pytest.mark.parametrize("error", [FULL, LOCKED], ids=["full", "locked"])
+async def test_an_acceptance_that_cannot_be_written_for_a_moment(make_lab, monkeypatch, error):
+    """A full disk at the worst moment: the provider's id is told, and kept in hand until it is on the disk."""
     lab = make_lab(**BLIND)
-    fail_acceptances(monkeypatch, times=3)
-    assert (await lab.run(lab.manifest(2), concurrency=1)).exit_code == 0
+    fail_acceptances(monkeypatch, error, times=3)
+    ran = await lab.run(lab.manifest(2), concurrency=1)
+    assert ran.exit_code == 0
+    [first, *_] = ran.of(EventKind.WARNING)
+    assert f"accepted as generation {lab.tasks()[0].generation_id}: trying again" in first.detail["message"]
     lab.assert_all_home(2)
 
 
-async def test_an_acceptance_that_cannot_be_written(make_lab, monkeypatch):
+@pytest.mark.parametrize("error", [FULL, LOCKED], ids=["full", "locked"])
+async def test_an_acceptance_that_cannot_be_written(make_lab, monkeypatch, error):
     """It stops the run (78) and says the id; with space again and a blind gateway, a person puts it in."""
     lab = make_lab(**BLIND)
     manifest = lab.manifest(1)
     with monkeypatch.context() as full:
-        fail_acceptances(full, times=100)
+        fail_acceptances(full, error, times=100)
         ran = await lab.run(manifest)
     assert ran.exit_code == 78
     generation_id = next(iter(lab.world._accounts.values())).generations.popitem()[0]
     assert f"generation {generation_id} " in ran.summary.reason
+    assert ran.summary.hint.startswith(f"{error.hint}; ")
     assert f"resolve s01-t1 --adopt {generation_id}" in ran.summary.hint
     assert (await lab.run(manifest)).exit_code == 1
     assert lab.counts() == {"unclear": 1}
@@ -336,3 +355,36 @@ async def test_a_disk_too_small_to_begin_with(make_lab, monkeypatch):
     with pytest.raises(Exception, match="free"):
         await lab.run(lab.manifest(2))
     assert lab.ledger.totals["creates"] == 0
+
+
+async def test_an_error_before_the_first_call_ends_the_run_in_the_books(make_lab):
+    """What is damaged stands in the way of the plan: `status` does not show a run that never ended."""
+    lab = make_lab()
+    manifest = lab.manifest(2)
+    await lab.run(manifest, limit=0)
+    (lab.out / "film" / ".batcher.json").write_text("{")
+    with pytest.raises(StateError, match="damaged"):
+        await lab.run(manifest)
+    with closing(sqlite3.connect(lab.state)) as state:
+        [*_, last] = state.execute(
+            "SELECT outcome, exit_code, finished_at IS NULL FROM runs ORDER BY rowid"
+        ).fetchall()
+    assert last == ("stopped", 78, 0)
+    assert not lab.ledger.creates
+
+
+async def test_a_state_that_is_full_to_the_end_still_lets_the_summary_tell_why(make_lab, monkeypatch):
+    """The last line of the books cannot be written either; that takes neither the reason nor the hint away."""
+    lab = make_lab()
+    monkeypatch.setattr(Store, "claim", fails(FULL))
+    monkeypatch.setattr(Store, "end_run", fails(FULL))
+    ran = await lab.run(lab.manifest(2))
+    assert (ran.exit_code, ran.summary.reason, ran.summary.hint) == (78, FULL.message, FULL.hint)
+
+
+async def test_books_that_cannot_be_closed_are_no_success(make_lab, monkeypatch):
+    lab = make_lab()
+    monkeypatch.setattr(Store, "end_run", fails(FULL))
+    with pytest.raises(DiskError):
+        await lab.run(lab.manifest(1))
+    lab.assert_all_home(1)
