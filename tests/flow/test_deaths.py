@@ -97,7 +97,7 @@ def assert_it_ended_honestly(lab, life):
 
 
 def without_intent():
-    """The row is written when the answer is here, and no receipt."""
+    """The row is written when the answer is here, and no receipt; nor is a missing one noticed."""
     claim, accepted = Store.claim, Store.accepted
 
     def claimed(self, task, *, account="", now):
@@ -112,6 +112,7 @@ def without_intent():
         pass
 
     Store.claim, Store.accepted, Receipts.append = claimed, claimed_late, nothing
+    Store.check_content = lambda self, task: None
 
 
 def without_doubt():
