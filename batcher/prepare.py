@@ -305,6 +305,7 @@ async def commit(
     left = [task for task in prepared.known.values() if task.status is Status.SUBMITTING]
     for task in [task for task in added if task.status is Status.SUBMITTING] + behind + left:
         if assets := await folder.adopt(task):
+            await folder.tidy(task)
             generation_id = await folder.generation_of(task)
             adopted.append(store.adopted(task, assets, generation_id=generation_id, now=now))
     return adopted

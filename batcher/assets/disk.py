@@ -154,8 +154,7 @@ class Part:
 def open_part(final: Path, *, mode: int = 0o644) -> Part:
     """A new hidden file in the folder of `final`, which is made if needed."""
     make_folder(final.parent)
-    path = final.with_name(f".{final.name}.part")
-    _remove_leftover(path)
+    path = remove_part(final)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return Part(path, os.fdopen(os.open(path, flags, mode), "wb"))
 
@@ -174,15 +173,20 @@ def write_whole(final: Path, data: bytes, *, mode: int = 0o644, replace: bool = 
         part.discard()
 
 
-def _remove_leftover(path: Path) -> None:
-    """Remove what a killed run left. Anything but a plain file was put there by somebody else."""
+def remove_part(final: Path) -> Path:
+    """Remove the hidden file of `final` that a killed run left, and return its path.
+
+    Anything but a plain file was put there by somebody else.
+    """
+    path = final.with_name(f".{final.name}.part")
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
-        return
+        return path
     if not stat.S_ISREG(mode):
         raise OSError(errno.EEXIST, "something that batcher did not make has this name")
     path.unlink()
+    return path
 
 
 def _free_bytes(path: Path) -> int:

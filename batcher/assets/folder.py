@@ -96,6 +96,10 @@ class Folder:
         """The task's files where they are here already, proven by its id and the clip's sha256."""
         return await self._run(partial(self._adopt, task))
 
+    async def tidy(self, task: Task) -> None:
+        """Remove what a run that was killed while it published a clip left beside it. Only while nothing is saved."""
+        await self._run(partial(self._tidy, task))
+
     async def generation_of(self, task: Task) -> str | None:
         """The provider's id of an adopted clip, as its sidecar has it: what brings the clip back if it is deleted."""
         return await self._run(partial(self._generation_of, task))
@@ -170,6 +174,14 @@ class Folder:
                     )
                     return (video, *self._companions(place, video))
         return None
+
+    def _tidy(self, task: Task) -> None:
+        with disk.disk_errors(self.path):
+            for place in self._places(task):
+                if place.find(task.external_task_id):
+                    for final in (place.video, place.sidecar, place.poster):
+                        disk.remove_part(final)
+                    return
 
     def _generation_of(self, task: Task) -> str | None:
         claims = (read_claim(place.sidecar) for place in self._places(task))
