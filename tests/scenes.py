@@ -9,6 +9,7 @@ import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import product
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from flow.harness import PRICE_USD
@@ -185,9 +186,9 @@ def meanwhile(lab: Mortal, rng: random.Random) -> None:
     lab.age += rng.choice([0, 0, 5, 3600])
     match rng.choice(["nothing", "nothing", "collect", "backup", "forget", "restore"]):
         case "collect" if lab.state.exists() and not lab.has_lost_state:
-            sent = len(lab.ledger.creates)
+            sent = sent_by(lab)
             live(lab, collect, die_at=rng.choice([0, rng.randrange(1, 3000)]))
-            assert sum(c["fault"] != "zombie" for c in lab.ledger.creates) <= sent
+            assert sent_by(lab) == sent, f"collect has sent something\n{_story(lab)}"
         case "backup" if lab.state.exists():
             lab.backup = lab.back_up()
         case "forget" if not lab.is_forgotten:
@@ -198,6 +199,11 @@ def meanwhile(lab: Mortal, rng: random.Random) -> None:
             lab.restore(lab.backup)
             lab.has_lost_state = True
             lab.notes.append(f"old state restored after life {len(lab.lives)}")
+
+
+def sent_by(lab: Mortal) -> list[bytes]:
+    """Every create call that ever left, in order."""
+    return lab.wire.read_bytes().splitlines() if lab.wire.exists() else []
 
 
 async def collect(lab: Mortal) -> Ran:
@@ -281,7 +287,10 @@ def judge(lab: Mortal, scene: Scene, life: Life) -> None:
     assert life.exit_code == expected, f"exit {life.exit_code}, expected {expected}\n{story}"
     assert len(lab.clips()) == whole, story
     assert len(catalogue(lab)) == whole, f"metadata.jsonl: {catalogue(lab)}\n{story}"
-    assert not leftovers(lab), f"{leftovers(lab)}\n{story}"
+    # A download that was killed, and whose task only a person can bring on, keeps its place until then.
+    waiting = {PurePosixPath(task.output).name for task in tasks if task.status is Status.UNCLEAR}
+    stray = [name for name in leftovers(lab) if not any(name.startswith(f".{stem}.") for stem in waiting)]
+    assert not stray, f"{stray}\n{story}"
 
 
 def is_told_alike(lab: Mortal, task: Task) -> bool:

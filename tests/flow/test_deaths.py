@@ -51,6 +51,21 @@ def test_a_death_after_each_change_of_the_world(tmp_path):
         live_on(lab, LOST)
 
 
+def test_a_death_while_a_clip_is_published_and_the_state_lost(tmp_path):
+    """The clip that has its name is adopted, and what lay about beside it is gone."""
+    rng = random.Random(5)
+    spells = live(LOST.lab(tmp_path / "census", rng), tracer=lambda lab: Census(lab.footprint)).spells
+    published = [spell.first for spell in spells if spell.after & {"s01-t1.mp4", ".s01-t1.jpg.part", "s01-t1.jpg"}]
+    assert len(published) >= 3
+    for statement in published:
+        lab = LOST.lab(tmp_path / str(statement), rng)
+        assert live(lab, die_at=statement).exit_code is None
+        lab.forget_state()
+        lab.has_lost_state = True
+        live_on(lab, LOST)
+        assert not list(lab.out.rglob("*.part"))
+
+
 @pytest.mark.parametrize("affords", [1.0, 2.5])
 def test_a_budget_holds_through_deaths(tmp_path, affords):
     """What was reserved before the death stays reserved, once: never more than the budget, and never less."""
