@@ -17,6 +17,7 @@ from sqlite_utils import Database
 
 from batcher.errors import BatcherError, DiskError, LockedError, StateError
 from batcher.state.schema import APPLICATION_ID, migrations
+from batcher.state.shape import objection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ def hold_lock(path: Path, *, started_at: str, wait: bool = False) -> Iterator[Ca
 
     path = path.resolve()  # a link and its target are one state
     lock_path = path.with_name(path.name + ".lock")
-    lock_path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(lock_path.parent)
     inode = 0
 
     def sign(fd: int) -> None:
@@ -135,7 +136,7 @@ def _kept(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 def _create(path: Path) -> None:
     """A new state appears whole or not at all, and nobody else may read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     for suffix in ("-wal", "-shm"):  # of a state that was moved away without them: they would be played into this one
         stray = path.with_name(path.name + suffix)
         if stray.exists():
@@ -153,6 +154,11 @@ def _create(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _make_folder(folder: Path) -> None:
+    """A folder that is made for a state is its owner's alone, as the state is; one that is there is left as it is."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _refuse_empty(path: Path) -> None:
@@ -176,6 +182,11 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     newer = [m.name for m in migrations.applied(db) if m.name not in ours]
     if newer:
         raise StateError(f"{path} was written by a newer batcher ({newer[-1]})", hint="pip install -U kling-batcher")
+    if why := objection(connection, applied=(m.name for m in migrations.applied(db))):
+        raise StateError(
+            f"{path} holds {why}: it was changed by hand or made by somebody else",
+            hint="name a state of your own: --state PATH; or, if you know where this came from, take it out with sqlite3",
+        )
 
 
 def _harden(connection: sqlite3.Connection) -> None:
