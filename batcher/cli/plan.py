@@ -20,6 +20,7 @@ from batcher.report.plan import plan_text
 from batcher.report.views import PlanLine, PlanView
 from batcher.state.queries import Queries
 from batcher.tasks import IN_FLIGHT, Status
+from batcher.text import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +111,7 @@ def plan_view(prepared: Prepared, state: Queries | None, flags: dict[str, Any]) 
         eta_s=_eta_s(prepared, state),
         lines=tuple(_lines(prepared, choices)),
         warnings=tuple(warnings),
-        next=(f"batcher run {prepared.manifest.path}",) if prices or prepared.in_flight else (),
+        next=(command("run", str(prepared.manifest.path)),) if prices or prepared.in_flight else (),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batcher.errors import UsageError
-from batcher.text import printable
+from batcher.text import command, no_orders, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -181,7 +181,7 @@ class ManifestError(UsageError):
             count, what = len(self.problems), "warning"
         kept = sum(p.severity == "error" for p in self.problems)
         more = f", the first {kept} shown" if problems.errors > kept else ""
-        check = f"batcher check {printable(file)}"
+        check = command("check", file)
         super().__init__(
             f"{count} {what}{'' if count == 1 else 's'} in {printable(file)}{more}. Nothing was sent. "
             f"Next: fix and run  {check}",
@@ -232,7 +232,7 @@ def _window(place: Place, width: int = 100) -> tuple[str, _Marked]:
 
 def render_json(problems: Iterable[Problem]) -> str:
     """One JSON document."""
-    return json.dumps({"schema": 1, "problems": [p.as_dict() for p in problems]}, indent=2)
+    return no_orders(json.dumps({"schema": 1, "problems": [p.as_dict() for p in problems]}, indent=2))
 
 
 def render_github(problems: Iterable[Problem]) -> str:

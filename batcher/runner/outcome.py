@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batcher.tasks import IN_FLIGHT, Status
+from batcher.text import command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,17 +76,14 @@ def _next(s: Session, counts: Mapping[str, int], code: int) -> list[str]:
     unclear = counts.get(Status.UNCLEAR, 0)
     if code in (UNFINISHED, 130, 143, 3, 69, 77, 78):
         manifest = _manifest(s)
-        lines.append(f"batcher run {manifest}" if manifest else "batcher collect")
-    if code in (FINISHED, FAILED) and counts.get(Status.PENDING, 0) and _manifest(s):
-        lines.append(f"batcher run {_manifest(s)}")  # --limit left some
+        lines.append(command("run", manifest) if manifest else command("collect"))
+    if code in (FINISHED, FAILED) and counts.get(Status.PENDING, 0) and (manifest := _manifest(s)):
+        lines.append(command("run", manifest))  # --limit left some
     if unclear:
         first = s.store.tasks(_whole_job(s), statuses=(Status.UNCLEAR,), limit=1)[0]
-        lines.append(f"batcher resolve {first.name} --adopt TASK_ID | --resubmit | --drop")
+        lines.append(f"{command('resolve', first.name)} --adopt TASK_ID | --resubmit | --drop")
     if counts.get(Status.FAILED, 0):
-        lines += [
-            f"batcher retry {job} --failed".replace("  ", " "),
-            f"batcher status {job} --failed".replace("  ", " "),
-        ]
+        lines += [command("retry", job, "--failed"), command("status", job, "--failed")]
     return lines
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sqlite3
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -166,7 +167,7 @@ def _refuse_empty(path: Path) -> None:
         raise StateError(
             f"{path} is empty (0 bytes): a state is never that, something truncated it",
             hint="restore a backup, or delete it and run again (nothing is paid twice): "
-            f" rm -f {path} {path}-wal {path}-shm",
+            f" {shlex.join(['rm', '-f', str(path), f'{path}-wal', f'{path}-shm'])}",
         )
 
 
@@ -185,7 +186,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     if why := objection(connection, applied=(m.name for m in migrations.applied(db))):
         raise StateError(
             f"{path} holds {why}: it was changed by hand or made by somebody else",
-            hint="name a state of your own: --state PATH; or, if you know where this came from, take it out with sqlite3",
+            hint="name a state of your own: --state PATH; or, if you know the file, take that out with sqlite3",
         )
 
 

@@ -1,4 +1,4 @@
-"""Whether the tables of a state file are those we made. A file from somebody else may hold SQL that runs on our writes.
+"""Whether the tables of a state file are those we made: a stranger's may hold SQL that runs on our writes.
 
 Tables, views and indexes that a person added beside ours are theirs to have: nothing here reads them. A trigger is
 another matter, as it fires on what we write; so is a table of ours that was made anew with other rules.
