@@ -235,10 +235,20 @@ def test_no_row_of_a_state_is_obeyed(cli, manifest):
                       " WHERE id > 2", (HOSTILE,))  # fmt: skip
     (external_id,) = query("SELECT external_task_id FROM tasks WHERE id = 1")[0]
     for arguments in [
-        ("status",), ("status", "--failed"), ("status", "--json"), ("show", external_id),
-        ("show", external_id, "--json"), ("show", "nobody"), ("plan", manifest), ("collect",), ("resolve", external_id, "--adopt", HOSTILE),
-        ("resolve", external_id, "--drop"), ("retry", "--failed"), ("resume",), ("doctor",),
-    ]:  # fmt: skip
+        ("status",),
+        ("status", "--failed"),
+        ("status", "--json"),
+        ("show", external_id),
+        ("show", external_id, "--json"),
+        ("show", "nobody"),
+        ("plan", manifest),
+        ("collect",),
+        ("resolve", external_id, "--adopt", HOSTILE),
+        ("resolve", external_id, "--drop"),
+        ("retry", "--failed"),
+        ("resume",),
+        ("doctor",),
+    ]:
         result = cli(*arguments)
         assert "defect" not in result.err, (arguments, result.err)
         assert obeyed(result.out) == [], arguments
