@@ -6,6 +6,7 @@ Both the command line and the library stand on this; it prints nothing and asks 
 from __future__ import annotations
 
 import secrets
+import shlex
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from batcher.compose import (
     output_root,
     refuse_unknown_prices,
 )
-from batcher.errors import BatcherError, UsageError
+from batcher.errors import BatcherError, StateError, UsageError
 from batcher.events import EventKind, Snapshot, Summary
 from batcher.policy import concurrency
 from batcher.policy.polling import typical_s
@@ -324,7 +325,19 @@ class Batch:
         return self._by_job[task.job, task.scope]
 
     def _folder_of(self, job: Job) -> Folder:
-        return self._folder(root_of(job, self.store.path), job.folder)
+        """A job's folder as the state has it. The state may be a stranger's, and lead anywhere on this machine.
+
+        Away from the state's own folder only a place is taken that says itself that we worked there before.
+        """
+        root, home = root_of(job, self.store.path), self.store.path.absolute().parent
+        folder = self._folder(root, job.folder)
+        if not folder.path.resolve().is_relative_to(home.resolve()) and job.scope not in folder.namespaces():
+            raise StateError(
+                f"{self.store.path} keeps the clips of {job.job} in {folder.path}, where batcher never worked",
+                hint="if they belong there, run the manifest again with  -o "
+                f"{shlex.quote(str(root))}  (nothing is paid twice); else do not use this state file",
+            )
+        return folder
 
     def _folder(self, root: Path, name: str) -> Folder:
         key = (str(root.absolute()), name)

@@ -129,7 +129,7 @@ def _say(message: str, hint: str | None, code: int, *, more: Iterable[str] = ())
 
 def _defect(exc: Exception) -> int:
     """A defect: where it happened, without the values, which may hold what must not be printed."""
-    leaves = exc.exceptions if isinstance(exc, ExceptionGroup) else (exc,)
+    leaves = _leaves(exc)
     for leaf in leaves:
         if isinstance(leaf, BatcherError):
             return _told(leaf)
@@ -141,6 +141,13 @@ def _defect(exc: Exception) -> int:
         ConfigurationError.exit_code,
         more=places,
     )
+
+
+def _leaves(exc: Exception) -> list[Exception]:
+    """The errors inside a group, and inside the groups in it: each task group on the way up wraps once more."""
+    if isinstance(exc, ExceptionGroup):
+        return [leaf for inner in exc.exceptions for leaf in _leaves(inner)]
+    return [exc]
 
 
 SETTINGS = ("BATCHER_STATE", "BATCHER_OUT", "BATCHER_CONCURRENCY")

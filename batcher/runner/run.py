@@ -71,9 +71,9 @@ class _Loop:
 
     async def run(self) -> None:
         s = self.s
-        for task in s.store.open_tasks(s.account.scope):
-            self._start(task, is_ours=False)
         try:
+            for task in s.store.open_tasks(s.account.scope):
+                self._start(task, is_ours=False)
             while s.stop is None and not await self._turn():
                 pass
         except BatcherError as exc:

@@ -80,7 +80,7 @@ def hold_lock(path: Path, *, started_at: str, wait: bool = False) -> Iterator[Ca
 
 
 def _holder(lock_path: Path) -> str:
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         holder = json.loads(lock_path.read_text())
         return f"pid {int(holder['pid'])}, since {holder['since']}"
     return "holder unknown"
