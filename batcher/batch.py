@@ -21,7 +21,7 @@ from batcher.compose import (
     refuse_unknown_prices,
 )
 from batcher.errors import BatcherError, StateError, UsageError
-from batcher.events import EventKind, Snapshot, Summary
+from batcher.events import EventKind, Outcome, Snapshot, Summary
 from batcher.policy import concurrency
 from batcher.policy.polling import typical_s
 from batcher.prepare import commit, folder_name, open_account, refuse_rename, root_of
@@ -137,7 +137,9 @@ class Batch:
         account = self.store.account(self.endpoint.scope)
         job = self.store.job(tasks[0].job, self.endpoint.scope)
         if account is None or job is None:
-            raise UsageError(f"nothing was ever run on {self.endpoint.scope} with this state")
+            raise UsageError(
+                f"nothing was ever run on {self.endpoint.scope} with this state", hint="batcher run MANIFEST"
+            )
         options = self._options_without_manifest(job, choices, buys=True)
         if options.budget.limits_money and any(task.cost_usd is None for task in tasks):
             raise UsageError(
@@ -194,7 +196,7 @@ class Batch:
 
     async def _carry_out(self, s: Session, run_row: Run, folder: Folder) -> Summary:
         s.started_at = s.clock.monotonic()
-        outcome, exit_code = "crashed", 1
+        outcome, exit_code = Outcome.CRASHED, 1
         self.session = s
         try:
             await run(s)
@@ -204,7 +206,7 @@ class Batch:
             if s.tally["downloaded"] or s.tally["adopted"]:
                 await folder.write_metadata(pair for pair in clips if self.folder(pair[0]) is folder)
         except BatcherError as exc:
-            outcome, exit_code = "stopped", exc.exit_code
+            outcome, exit_code = Outcome.STOPPED, exc.exit_code
             raise
         finally:
             self.store.end_run(run_row.id, outcome=outcome, exit_code=exit_code, now=self.clock.now())

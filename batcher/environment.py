@@ -72,7 +72,9 @@ class Environment:
         path = env_file or Path(".env")
         if not path.is_file():
             if env_file is not None:
-                raise UsageError(f"--env-file {env_file}: no such file")
+                raise UsageError(
+                    f"--env-file {env_file}: no such file", hint="check the path, or leave --env-file out"
+                )
             return cls(process=dict(os.environ))
         from dotenv import dotenv_values  # noqa: PLC0415 - most runs have no .env
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from batcher.events import Outcome
 from batcher.report.lines import summary_lines
 from batcher.runner.session import Stop
 from batcher.text import html_text
@@ -87,7 +88,7 @@ async def _obey_signals(batch: Batch, scope: anyio.CancelScope, interrupted: lis
                 by_hand = number == signal.SIGINT
                 session.halt(
                     Stop(
-                        outcome="interrupted" if by_hand else "terminated",
+                        outcome=Outcome.INTERRUPTED if by_hand else Outcome.TERMINATED,
                         exit_code=130 if by_hand else 143,
                         reason="Ctrl-C: finishing downloads; again to leave now (nothing is lost)"
                         if by_hand

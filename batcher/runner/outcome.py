@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from batcher.events import Outcome
 from batcher.tasks import IN_FLIGHT, Status
 from batcher.text import command
 
@@ -24,7 +25,7 @@ RANK = (130, 143, 2, 64, 77, 78, 4, 69, 3, 75, 1, 0)
 class End:
     """The end of a run."""
 
-    outcome: str
+    outcome: Outcome
     exit_code: int
     next: tuple[str, ...]
 
@@ -48,7 +49,8 @@ def conclude(s: Session) -> End:
         stop=s.stop,
         pending_counts=s.options.buys and s.options.limit is None,
     )
-    outcome = s.stop.outcome if s.stop else {FINISHED: "done", FAILED: "failed"}.get(code, "unfinished")
+    by_code = {FINISHED: Outcome.DONE, FAILED: Outcome.FAILED}
+    outcome = s.stop.outcome if s.stop else by_code.get(code, Outcome.UNFINISHED)
     return End(outcome=outcome, exit_code=code, next=tuple(_next(s, counts, code)))
 
 

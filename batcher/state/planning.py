@@ -12,6 +12,7 @@ from batcher.identity import content_hash, external_task_id
 from batcher.state.records import Records
 from batcher.state.rows import task_of
 from batcher.tasks import NEXT, Status
+from batcher.text import command
 from batcher.times import iso
 
 if TYPE_CHECKING:
@@ -190,7 +191,10 @@ class Planning(Records):
     def _move(self, task: Task, to: Status, **changes: Any) -> Task:
         """The guarded statement: `task` must still be as we know it, and `to` must be allowed from there."""
         if to not in NEXT[task.status]:
-            raise StateError(f"{task.name} cannot go from {task.status} to {to}")
+            raise StateError(
+                f"{task.name} cannot go from {task.status} to {to}",
+                hint=f"{command('show', task.name)}  tells how it came there; please report it",
+            )
         names = "".join(f", {name} = ?" for name in changes)
         return self._one(
             f"UPDATE tasks SET status = ?{names} WHERE id = ? AND status = ? AND external_task_id = ?",
