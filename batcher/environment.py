@@ -187,7 +187,7 @@ def _read_key(path: Path) -> str:
 
 
 def _is_open_to_others(path: Path) -> bool:
-    """Whether other users may read a file of ours. One of the machine's, as a container's secrets, is its business."""
+    """Whether other users may read a file of ours. The machine's, as a container's secrets, are its business."""
     try:
         facts = path.stat()
     except OSError:
