@@ -41,7 +41,7 @@ def read_bytes(path: Path, *, file: str, at: Place, max_bytes: int, problems: Pr
         problems.add("E100", at, f"{file}: {reason}", hint="check the path")
         return None
     if len(data) > max_bytes:
-        hint = "split it, or move prompts into .jsonl files"
+        hint = "split it, move prompts into .jsonl files, or raise --max-file-mb"
         problems.add("E100", at, f"{file} is larger than {max_bytes / 2**20:.3g} MB", hint=hint)
         return None
     return data

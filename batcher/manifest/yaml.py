@@ -333,6 +333,10 @@ _WORDS = {
     "did not find expected key": ("not indented like the lines before it, or a quote is missing", "line it up"),
     "did not find expected '-' indicator": ("not indented like the other list items", "line the dashes up"),
     "did not find expected <document start>": ("more text after the end of the data", "check the indentation"),
+    "found invalid Unicode character escape code": (
+        "a \\u escape that is no character by itself",
+        "write the character as it is (JSON: ensure_ascii=False), or as \\UXXXXXXXX",
+    ),
     "found unexpected end of stream": ("a quote is opened and never closed", "close it"),
 }
 """libyaml's words -> ours, with the next step."""
