@@ -37,7 +37,7 @@ CODES: dict[str, Explanation] = {
     ),
     "E110": Explanation("too much", "Nested too deeply, or more nodes or tasks than the limit.", "Split it up."),
     "E111": Explanation(
-        "cannot be stored", "NaN, infinity, beyond 64 bits, NUL, half a character.", "Change the value."
+        "cannot be stored", "NaN, infinity, beyond 64 bits, NUL, half a character, endless text.", "Change the value."
     ),
     "E112": Explanation("${...} not taken here", "Only a whole notify url may name a variable.", "Use `vars`."),
     "E113": Explanation(
@@ -140,6 +140,10 @@ class Problem:
         }
 
 
+MAX_ERRORS = 10_000
+"""After so many the rest of a manifest is not looked at."""
+
+
 class Problems:
     """The problems found so far: each place says a thing once, and only the first `limit` errors are kept."""
 
@@ -158,6 +162,16 @@ class Problems:
             self.errors += 1
         if len(self._kept) < self.limit:
             self._kept[key] = Problem(code=code, place=place, path=path, message=message, hint=hint)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether further ones are only counted: no trouble need be taken over their words."""
+        return len(self._kept) >= self.limit
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether there are so many that looking on helps nobody."""
+        return self.errors >= MAX_ERRORS
 
     def extend(self, problems: Iterable[Problem]) -> None:
         for each in problems:
