@@ -87,6 +87,15 @@ def inside(root: Path, relative: str) -> Path:
     return path
 
 
+def read_plain(path: Path) -> bytes:
+    """All of a plain file. A pipe or device under its name would hang the run, or never end."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file")
+        return file.read()
+
+
 def make_folder(folder: Path) -> None:
     """Make `folder` and its parents, each one durable before the next."""
     if folder.is_dir():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
-from batcher.assets.disk import disk_errors, make_folder, sync_folder, write_whole
+from batcher.assets.disk import disk_errors, make_folder, read_plain, sync_folder, write_whole
 from batcher.errors import StateError
 from batcher.times import iso
 
@@ -83,7 +83,7 @@ class Receipts:
     def _lines(self) -> list[bytes]:
         with disk_errors(self.path):
             try:
-                return self.path.read_bytes().split(b"\n")
+                return read_plain(self.path).split(b"\n")
             except FileNotFoundError:
                 return []
 
@@ -96,7 +96,7 @@ def read_namespaces(path: Path) -> dict[str, str]:
     """
     with disk_errors(path):
         try:
-            data = path.read_bytes()
+            data = read_plain(path)
         except FileNotFoundError:
             return {}
     try:

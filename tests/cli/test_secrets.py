@@ -150,3 +150,26 @@ def test_a_link_planted_at_a_name_of_ours_harms_nothing(cli, manifest, tmp_path,
     assert "defect" not in result.err
     assert victim.read_text() == "precious\nand not ended"
     assert result.code in (0, 78)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["state.db", "state.db.lock", "state.db.simulator", "birds.yaml", "out/birds-simulated/.batcher.json",
+     "out/birds-simulated/.batcher-receipts.jsonl", "out/birds-simulated/metadata.jsonl",
+     "out/birds-simulated/heron-16x9-t1.json", "out/birds-simulated/heron-16x9-t1.mp4"],
+)  # fmt: skip
+def test_a_pipe_under_a_name_of_ours_hangs_nothing(tmp_path, manifest, name):
+    """An archive may hold named pipes: a run ends by itself, with all clips or with what is in the way."""
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    words = [sys.executable, "-m", "batcher", "run", "birds.yaml"]
+    environment = {**os.environ, "BATCHER_SIMULATOR": "time_scale=0.0005,clips=sample"}
+    result = subprocess.run(
+        words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=40, check=False
+    )
+    assert result.returncode in (0, 2, 78), result.stderr
+    assert "defect" not in result.stderr
+    assert result.returncode == 0 or path.name in result.stderr
+    assert stat.S_ISFIFO(path.lstat().st_mode)
