@@ -1,4 +1,4 @@
-"""A state file from a stranger, or edited by hand: nothing of it runs, writes elsewhere, or shows as a defect."""
+"""A state file from a stranger, or changed by hand: no SQL of its own runs on what we write."""
 
 from __future__ import annotations
 
