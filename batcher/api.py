@@ -26,7 +26,7 @@ from batcher.compose import budget_of
 from batcher.connect import open_batch
 from batcher.environment import Environment
 from batcher.errors import BatcherError, UsageError
-from batcher.events import Event
+from batcher.events import Event, Outcome
 from batcher.manifest import load
 from batcher.prepare import prepare
 from batcher.runner.session import Stop
@@ -135,7 +135,8 @@ class OpenJob:
         """Submit nothing more and wait for nothing at the provider; the next run goes on."""
         session = self._batch.session
         if session is not None and self.summary is None:
-            session.halt(Stop(outcome="interrupted", exit_code=130, reason="the program left the run", leaves=True))
+            reason, hint = "the program left the run", "run it again to go on"
+            session.halt(Stop(outcome=Outcome.INTERRUPTED, exit_code=130, reason=reason, hint=hint, leaves=True))
 
     async def _work(self, choices: Choices, send: MemoryObjectSendStream[Event], everything: bool) -> None:  # noqa: FBT001 - a task group passes by position
         def emit(event: Event) -> None:

@@ -6,6 +6,7 @@ Both the command line and the library stand on this; it prints nothing and asks 
 from __future__ import annotations
 
 import secrets
+import shlex
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -20,8 +21,8 @@ from batcher.compose import (
     output_root,
     refuse_unknown_prices,
 )
-from batcher.errors import BatcherError, UsageError
-from batcher.events import EventKind, Snapshot, Summary
+from batcher.errors import BatcherError, StateError, UsageError
+from batcher.events import EventKind, Outcome, Snapshot, Summary
 from batcher.policy import concurrency
 from batcher.policy.polling import typical_s
 from batcher.prepare import commit, folder_name, open_account, refuse_rename, root_of
@@ -143,7 +144,9 @@ class Batch:
         account = self.store.account(self.endpoint.scope)
         job = self.store.job(tasks[0].job, self.endpoint.scope)
         if account is None or job is None:
-            raise UsageError(f"nothing was ever run on {self.endpoint.scope} with this state")
+            raise UsageError(
+                f"nothing was ever run on {self.endpoint.scope} with this state", hint="batcher run MANIFEST"
+            )
         options = self._options_without_manifest(job, choices, buys=True)
         if options.budget.limits_money and any(task.cost_usd is None for task in tasks):
             raise UsageError(
@@ -280,7 +283,9 @@ class Batch:
         try:
             yield row
         except BaseException as exc:
-            outcome, exit_code = ("stopped", exc.exit_code) if isinstance(exc, BatcherError) else ("crashed", 1)
+            outcome, exit_code = (
+                (Outcome.STOPPED, exc.exit_code) if isinstance(exc, BatcherError) else (Outcome.CRASHED, 1)
+            )
             with suppress(BatcherError):  # the first error is the one to tell
                 self.store.end_run(row.id, outcome=outcome, exit_code=exit_code, now=self.clock.now())
             raise
@@ -359,7 +364,19 @@ class Batch:
         return self._by_job[task.job, task.scope]
 
     def _folder_of(self, job: Job) -> Folder:
-        return self._folder(root_of(job, self.store.path), job.folder)
+        """A job's folder as the state has it. The state may be a stranger's, and lead anywhere on this machine.
+
+        Away from the state's own folder only a place is taken that says itself that we worked there before.
+        """
+        root, home = root_of(job, self.store.path), self.store.path.absolute().parent
+        folder = self._folder(root, job.folder)
+        if not folder.path.resolve().is_relative_to(home.resolve()) and job.scope not in folder.namespaces():
+            raise StateError(
+                f"{self.store.path} keeps the clips of {job.job} in {folder.path}, where batcher never worked",
+                hint="if they belong there, run the manifest again with  -o "
+                f"{shlex.quote(str(root))}  (nothing is paid twice); else do not use this state file",
+            )
+        return folder
 
     def _folder(self, root: Path, name: str) -> Folder:
         key = (str(root.absolute()), name)

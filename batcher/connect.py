@@ -79,6 +79,9 @@ async def reach(endpoint: Endpoint, state: Path, environment: Environment) -> As
         yield api
 
 
+_WISHES = "write it like BATCHER_SIMULATOR=time_scale=0.01,limit=5, or unset it"
+
+
 def _simulator(state: Path, environment: Environment) -> Any:
     """The built-in simulator, its world kept in a file beside the state."""
     from batcher.simulator import Settings  # noqa: PLC0415 - a paid run never loads it
@@ -90,13 +93,20 @@ def _simulator(state: Path, environment: Environment) -> Any:
         name, _, value = word.strip().partition("=")
         if name:
             if name not in known:
-                raise ConfigurationError(f"BATCHER_SIMULATOR: {name!r} is none of {', '.join(known)}")
+                raise ConfigurationError(f"BATCHER_SIMULATOR: {name!r} is none of {', '.join(known)}", hint=_WISHES)
             try:
                 wishes[name] = known[name](value)
             except ValueError as exc:
-                raise ConfigurationError(f"BATCHER_SIMULATOR: {name}={value!r} cannot be read") from exc
+                raise ConfigurationError(f"BATCHER_SIMULATOR: {name}={value!r} cannot be read", hint=_WISHES) from exc
     try:
         settings = Settings(**wishes)
     except ValueError as exc:
-        raise ConfigurationError(f"BATCHER_SIMULATOR: {exc}") from exc
-    return start(settings, state.with_name(state.name + ".simulator"))
+        raise ConfigurationError(f"BATCHER_SIMULATOR: {exc}", hint=_WISHES) from exc
+    world = state.with_name(state.name + ".simulator")
+    try:
+        return start(settings, world)
+    except (OSError, ValueError) as exc:
+        raise ConfigurationError(
+            f"the built-in simulator cannot go on from {world}: {exc}",
+            hint="move that file away: its world begins anew, and nothing that was paid is in it",
+        ) from exc

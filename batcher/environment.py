@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -62,6 +63,8 @@ class Environment:
 
     process: Mapping[str, str] = field(repr=False)
     file: Mapping[str, str] = field(default_factory=dict, repr=False)
+    path: Path | None = None
+    """Of the `.env` file."""
 
     @classmethod
     def read(cls, env_file: Path | None = None) -> Environment:
@@ -72,11 +75,14 @@ class Environment:
         path = env_file or Path(".env")
         if not path.is_file():
             if env_file is not None:
-                raise UsageError(f"--env-file {env_file}: no such file")
+                raise UsageError(
+                    f"--env-file {env_file}: no such file", hint="check the path, or leave --env-file out"
+                )
             return cls(process=dict(os.environ))
         from dotenv import dotenv_values  # noqa: PLC0415 - most runs have no .env
 
-        return cls(process=dict(os.environ), file={k: v for k, v in dotenv_values(path).items() if v is not None})
+        file = {name: value for name, value in dotenv_values(path).items() if value is not None}
+        return cls(process=dict(os.environ), file=file, path=path)
 
     def get(self, name: str) -> str | None:
         return self.process.get(name) or self.file.get(name) or None
@@ -93,8 +99,10 @@ class Environment:
             return Endpoint(provider=SIMULATOR, scope=SIMULATOR, key=SIMULATED_KEY, base_url=None)
         if provider != COMETAPI:
             raise UsageError(f"no provider is called {provider!r}", hint=f"one of {', '.join(PROVIDERS)}")
-        key, is_of_file = self._key() if needs_key or self.has_key() else ("none", True)
+        key, is_of_file, path = self._key() if needs_key or self.has_key() else ("none", True, None)
         base_url, notes = self.process.get("COMETAPI_BASE_URL"), []
+        if path is not None and _is_open_to_others(path):
+            notes.append(f"{path} holds the key, and others on this machine may read it: chmod 600 {path}")
         if not base_url and is_of_file:
             base_url = self.file.get("COMETAPI_BASE_URL")
         elif not base_url and self.file.get("COMETAPI_BASE_URL"):
@@ -120,13 +128,18 @@ class Environment:
             )
         return endpoint
 
-    def _key(self) -> tuple[str, bool]:
-        """The key, and whether it stands in the `.env`: a path there does not prove that its author knows the key."""
+    def _key(self) -> tuple[str, bool, Path | None]:
+        """The key, whether it stands in the `.env`, and the file that holds it, if one does.
+
+        A path in the `.env` does not prove that its author knows the key.
+        """
         for source in (self.process, self.file):
             if source.get("COMETAPI_KEY"):
-                return source["COMETAPI_KEY"], source is self.file
+                is_of_file = source is self.file
+                return source["COMETAPI_KEY"], is_of_file, self.path if is_of_file else None
             if source.get("COMETAPI_KEY_FILE"):
-                return _read_key(Path(source["COMETAPI_KEY_FILE"])), False
+                path = Path(source["COMETAPI_KEY_FILE"])
+                return _read_key(path), False, path
         raise MissingKeyError(
             "provider cometapi needs an API key and there is none",
             hint="set COMETAPI_KEY (or COMETAPI_KEY_FILE), or rehearse for nothing: --provider simulator",
@@ -157,13 +170,30 @@ class Environment:
         return text
 
 
+_MAX_KEY_BYTES = 10_000
+
+
 def _read_key(path: Path) -> str:
+    """The file's text. It may be a pipe, as `<(pass show key)` is one; what is larger than any key is none."""
+    hint = "point it at a file with the key alone"
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with path.open("rb") as file:
+            data = file.read(_MAX_KEY_BYTES + 1)
     except OSError as exc:
-        raise ConfigurationError(
-            f"COMETAPI_KEY_FILE={path} cannot be read: {exc.strerror}", hint="point it at a file with the key alone"
-        ) from exc
+        raise ConfigurationError(f"COMETAPI_KEY_FILE={path} cannot be read: {exc.strerror}", hint=hint) from exc
+    if len(data) > _MAX_KEY_BYTES:
+        raise ConfigurationError(f"COMETAPI_KEY_FILE={path} holds more than a key", hint=hint)
+    return data.decode(errors="replace")
+
+
+def _is_open_to_others(path: Path) -> bool:
+    """Whether other users may read a file of ours. The machine's, as a container's secrets, are its business."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return False
+    ours = facts.st_uid == getattr(os, "geteuid", lambda: -1)()
+    return ours and stat.S_ISREG(facts.st_mode) and bool(facts.st_mode & 0o077)
 
 
 def _is_loopback(host: str) -> bool:

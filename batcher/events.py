@@ -61,6 +61,22 @@ class EventKind(StrEnum):
     """The last event. detail: the summary."""
 
 
+class Outcome(StrEnum):
+    """How a run ended, in a word. Explained in `report/errors.py`, from where it comes into docs/errors.md."""
+
+    DONE = "done"
+    FAILED = "failed"
+    UNFINISHED = "unfinished"
+    BUDGET = "budget"
+    DEADLINE = "deadline"
+    INTERRUPTED = "interrupted"
+    TERMINATED = "terminated"
+    STOPPED = "stopped"
+    """By an error of the account, the state or the disk."""
+    CRASHED = "crashed"
+    """In the table of runs only: what was written before the end was known."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One thing that happened. Safe to print: no key, no URL query; text from outside is not yet escaped."""
@@ -118,8 +134,7 @@ class Summary:
 
     run: str
     job: str
-    outcome: str
-    """`done`, `failed`, `budget`, `deadline`, `unfinished`, `interrupted`, `terminated`, `stopped`."""
+    outcome: Outcome
     exit_code: int
     simulated: bool
     counts: Mapping[str, int]

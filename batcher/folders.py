@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, *, mode: int = 0o777) -> None:
     """Make `folder` and its parents, each one durable before the next.
 
-    One that is there already is made durable too: a run that was killed may have made it and not come to that.
+    One that is there already is made durable too: a run that was killed may have made it and not come to that. `mode`
+    is for `folder` itself, less the umask.
     """
     if folder.is_dir():
         if os.access(folder.parent, os.R_OK | os.W_OK):  # elsewhere no run of ours made it
@@ -21,7 +22,7 @@ def make(folder: Path) -> None:
         return
     make(folder.parent)
     try:
-        folder.mkdir()
+        folder.mkdir(mode=mode)
     except FileExistsError:
         if not folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "a file stands where a folder should be") from None

@@ -10,7 +10,7 @@ from batcher.batch import Batch
 from batcher.choices import Choices
 from batcher.compose import options_without_manifest
 from batcher.errors import UsageError
-from batcher.events import Event, EventKind
+from batcher.events import Event, EventKind, Outcome
 from batcher.prepare import open_account
 from batcher.runner.outcome import FAILED, FINISHED, UNFINISHED, End, worst
 from batcher.state.queries import Selection
@@ -116,7 +116,11 @@ class Mending(Batch):
             if finding.task.status is not Status.SUCCEEDED:
                 message = f"still not whole: {self.described(finding)}"
                 s.tell(EventKind.WARNING, finding.task, message=message)
-        outcome = s.stop.outcome if s.stop else {FINISHED: "done", FAILED: "failed"}.get(code, "unfinished")
+        outcome = (
+            s.stop.outcome
+            if s.stop
+            else {FINISHED: Outcome.DONE, FAILED: Outcome.FAILED}.get(code, Outcome.UNFINISHED)
+        )
         return End(outcome=outcome, exit_code=code, next=tuple(self._next(left, everything, code)))
 
     def _next(self, left: Iterable[Finding], everything: Selection, code: int) -> Iterable[str]:

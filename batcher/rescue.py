@@ -16,6 +16,7 @@ import anyio
 from batcher.assets import Folder
 from batcher.compose import options_of, output_root
 from batcher.errors import StateError, UsageError
+from batcher.events import Outcome
 from batcher.generations import GenerationStatus, Sight
 from batcher.identity import content_hash, derive_namespace, external_task_id, is_intact
 from batcher.mending import Mending
@@ -88,7 +89,7 @@ class Rescue(Mending):
 
         with self._recorded("recover", main.job, manifest=manifest) as run_row:
             view = await self._write(plans, clues, listed, used, reason, strays, root=root)
-            outcome, exit_code = ("failed", 1) if view.unclear else ("done", 0)
+            outcome, exit_code = (Outcome.FAILED, 1) if view.unclear else (Outcome.DONE, 0)
             self.store.end_run(run_row.id, outcome=outcome, exit_code=exit_code, now=self.clock.now())
             return view
 

@@ -52,6 +52,28 @@ NEXT: dict[Status, frozenset[Status]] = {
 }
 
 
+class ErrorCode(StrEnum):
+    """What hinders a task, in our words. Beside these a task's `error_code` may be the provider's own code.
+
+    Each is explained in `report/errors.py`, from where it comes into docs/errors.md.
+    """
+
+    MODERATION = "moderation"
+    """It was made, and the provider's moderation withholds it."""
+    FAILED = "failed"
+    """The provider could not make it."""
+    UNANSWERED = "unanswered"
+    """Create calls were made, none was answered, and each was proved to have created nothing."""
+    UNCLEAR = "unclear"
+    """A create call may have been taken."""
+    ASSET = "asset"
+    """It is finished, and its clip could not be fetched yet."""
+    EXPIRED = "expired"
+    """It was finished, and its clip was cleared before it was fetched."""
+    GONE = "gone"
+    """Its clip was home, is gone from disk, and the provider has cleared it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
     """One video wanted, as the manifest says it: what expansion yields and the state stores once."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from batcher.environment import COMETAPI, SIMULATED_KEY, Environment
@@ -242,3 +244,32 @@ def test_hosts_of_clips_are_a_list():
 def test_what_is_no_host_name_is_refused(text):
     with pytest.raises(ConfigurationError, match="is no host name"):
         Environment(process={"BATCHER_ASSET_HOSTS": text}).asset_hosts()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o640, 0o604, 0o644])
+@pytest.mark.parametrize("place", ["key file", "env file"])
+def test_a_key_that_others_may_read_is_told(tmp_path, monkeypatch, mode, place):
+    """Each paid run says so, with the command that ends it."""
+    path = tmp_path / ("key" if place == "key file" else ".env")
+    path.write_text(KEY if place == "key file" else f"COMETAPI_KEY={KEY}\n")
+    path.chmod(mode)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COMETAPI_KEY", raising=False)
+    monkeypatch.delenv("COMETAPI_BASE_URL", raising=False)
+    if place == "key file":
+        monkeypatch.setenv("COMETAPI_KEY_FILE", str(path))
+    notes = Environment.read().endpoint(COMETAPI).notes
+    assert [f"chmod 600 {path.name}" in note.replace(f"{tmp_path}/", "") for note in notes] == [True] * bool(
+        mode & 0o77
+    )
+
+
+def test_a_key_file_may_be_a_pipe_and_has_an_end(tmp_path):
+    """`COMETAPI_KEY_FILE=<(pass show key)` works; a device without an end is no key, and fills no memory."""
+    reading, writing = os.pipe()
+    os.write(writing, KEY.encode())
+    os.close(writing)
+    assert endpoint({"COMETAPI_KEY_FILE": f"/dev/fd/{reading}"}).key == KEY
+    os.close(reading)
+    with pytest.raises(ConfigurationError, match="holds more than a key"):
+        endpoint({"COMETAPI_KEY_FILE": "/dev/zero"})

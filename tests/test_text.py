@@ -1,12 +1,28 @@
 from __future__ import annotations
 
+import csv
+import html
+import io
+import json
+import shlex
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.text import human_bytes, human_duration, human_usd, printable, redact_url
+from batcher.text import (
+    command,
+    html_text,
+    human_bytes,
+    human_duration,
+    human_usd,
+    no_orders,
+    printable,
+    printable_lines,
+    redact_url,
+    spreadsheet_cell,
+)
 
 
 @given(st.text(st.characters()))
@@ -25,6 +41,10 @@ def test_nothing_that_steers_a_terminal_gets_through(text):
         ("\u202egnp.exe", r"\u202egnp.exe"),
         ("\u2028x\ud800", r"\u2028x\ud800"),
         ("\U000e0041", r"\U000e0041"),
+        ("::error::x ::", r"\x3a:error::x ::"),
+        ("  ::stop-commands::t", r"  \x3a:stop-commands::t"),
+        ("std::move ::x", "std::move ::x"),
+        ("a ##[error]b #[x]", r"a #\x23[error]b #[x]"),
     ],
 )
 def test_hidden_characters_are_written_out(raw, shown):
@@ -53,3 +73,41 @@ def test_numbers_are_written_for_people():
         "0.0s", "4.2s", "10s", "42s", "1m00s", "1m03s", "2h05m", "3d04h", "0.0s",
     ]  # fmt: skip
     assert [human_usd(x) for x in (0, 0.001, 7.984, 1234.5)] == ["$0.00", "$0.0010", "$7.98", "$1,234.50"]
+
+
+def test_lines_of_ours_stay_lines():
+    assert printable_lines("a\x1b\n::b") == "a\\x1b\n\\x3a:b"
+
+
+@given(st.text())
+def test_json_without_orders_means_the_same(text):
+    document = json.dumps({text: f"\\##[{text}"})
+    assert "##[" not in no_orders(document)
+    assert json.loads(no_orders(document)) == json.loads(document)
+
+
+@given(st.lists(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1)))
+def test_a_command_can_be_pasted_whatever_its_words_are(words):
+    """A shell takes each word as it is; empty ones are left out."""
+    assert shlex.split(command(*words)) == ["batcher", *map(printable, words)]
+    assert command("status", "") == "batcher status"
+
+
+@given(st.text())
+def test_text_on_a_page_is_only_text(text):
+    shown = html_text(text)
+    assert not set(shown) & set("<>\"'")
+    assert html.unescape(shown) == printable(text)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "=cmd|' /C calc'!A0"])
+def test_a_spreadsheet_runs_no_cell(text):
+    """Quotes around a cell do not help, as a spreadsheet takes them off first."""
+    cells = io.StringIO()
+    csv.writer(cells, quoting=csv.QUOTE_ALL).writerow([spreadsheet_cell(text)])
+    assert next(csv.reader(io.StringIO(cells.getvalue()))) == [f"'{text}"]
+
+
+@pytest.mark.parametrize("text", ["", "fox", "a=b", "'=1", "16:9", "5"])
+def test_a_harmless_cell_stays_as_it_is(text):
+    assert spreadsheet_cell(text) == text

@@ -92,6 +92,15 @@ def inside(root: Path, relative: str) -> Path:
     return path
 
 
+def read_plain(path: Path) -> bytes:
+    """All of a plain file. A pipe or device under its name would hang the run, or never end."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file")
+        return file.read()
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A file being written under a hidden name. Becomes its final name by `publish` or `replace`, or goes."""

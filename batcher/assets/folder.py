@@ -318,11 +318,10 @@ def _look_into(path: Path, *, is_length_proven: bool) -> tuple[mp4.Mp4Facts, byt
 
 def _is_our_metadata(path: Path) -> bool:
     """Whether the file is absent, empty, or begins with a line of ours."""
-    try:
-        with path.open("rb") as file:
-            line = file.readline(1_000_000)
-    except FileNotFoundError:
-        return not path.is_symlink()
+    if not path.is_file():  # a pipe would hang the run
+        return not os.path.lexists(path)
+    with path.open("rb") as file:
+        line = file.readline(1_000_000)
     try:
         return not line or "external_task_id" in json.loads(line)
     except (ValueError, TypeError, RecursionError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 
 from batcher import folders
-from batcher.assets.disk import disk_errors, write_whole
+from batcher.assets.disk import disk_errors, read_plain, write_whole
 from batcher.errors import StateError
 from batcher.times import iso
 
@@ -103,7 +103,7 @@ class Receipts:
     def _lines(self) -> list[bytes]:
         with disk_errors(self.path):
             try:
-                return self.path.read_bytes().split(b"\n")
+                return read_plain(self.path).split(b"\n")
             except FileNotFoundError:
                 return []
 
@@ -116,7 +116,7 @@ def read_namespaces(path: Path) -> dict[str, str]:
     """
     with disk_errors(path):
         try:
-            data = path.read_bytes()
+            data = read_plain(path)
         except FileNotFoundError:
             return {}
     try:

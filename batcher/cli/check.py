@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batcher.cli.common import Shared, shared_options
+from batcher.cli.common import Shared, max_file_option, shared_options
 
 if TYPE_CHECKING:
     from batcher.manifest import Checked, Problem
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--output-format", type=click.Choice(["text", "json", "github"]), default="text", help="How to report.")
 @click.option("--allow-outside", is_flag=True, help="Let prompt files lie outside the manifest's folder.")
+@max_file_option
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Replace a variable of the manifest.")
 @click.option("--strict", is_flag=True, help="Take warnings for errors.")
 @shared_options
@@ -27,13 +28,14 @@ def check(
     *,
     output_format: str,
     allow_outside: bool,
+    max_bytes: int,
     variables: tuple[str, ...],
     strict: bool,
 ) -> int:
     """Validate manifests and all their prompts; report every problem with file, line and column."""
     from batcher.manifest import LoadOptions, examine, render_github, render_json  # noqa: PLC0415 - start-up time
 
-    options = LoadOptions(variables=_pairs(variables), allow_outside=allow_outside)
+    options = LoadOptions(variables=_pairs(variables), allow_outside=allow_outside, max_bytes=max_bytes)
     results = list(examine(manifests, now=datetime.now(UTC), options=options))
     problems = [problem for result in results for problem in result.problems]
     if shared.json or output_format == "json":

@@ -115,6 +115,18 @@ def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+max_file_option = click.option(
+    "--max-file-mb",
+    "max_bytes",
+    type=click.IntRange(1, 4096),
+    default=16,
+    show_default=True,
+    callback=lambda _, __, megabytes: megabytes * 2**20,
+    help="The largest manifest or prompt file that is read.",
+)
+"""For the verbs that read a manifest. Much more than this is a mistake, or somebody else's idea of a joke."""
+
+
 class Duration(click.ParamType[float]):
     """`90`, `30m`, `5h` as seconds."""
 

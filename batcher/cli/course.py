@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from batcher.events import Outcome
 from batcher.report.lines import summary_lines
 from batcher.runner.session import Stop
+from batcher.text import html_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -72,14 +74,11 @@ def write_step_summary(summary: Summary) -> None:
     """Leave the run's end on the page of a GitHub Actions job."""
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if path:
-        lines = [
-            f"### batcher: {summary.job or 'all jobs'}",
-            "",
-            *(f"- {line}" for line in summary_lines(summary)),
-            "",
-        ]
+        # A page of Markdown: inside these tags nothing of it is a link, a picture or a heading.
+        told = "\n".join(map(html_text, summary_lines(summary)))
+        title = html_text(summary.job) if summary.job else "all jobs"
         with contextlib.suppress(OSError), Path(path).open("a", encoding="utf-8") as page:
-            page.write("\n".join(lines))
+            page.write(f"<h3>batcher: {title}</h3>\n<pre>\n{told}\n</pre>\n\n")
 
 
 async def _obey_signals(batch: Batch, scope: anyio.CancelScope, interrupted: list[int]) -> None:
@@ -96,7 +95,7 @@ async def _obey_signals(batch: Batch, scope: anyio.CancelScope, interrupted: lis
                 by_hand = number == signal.SIGINT
                 session.halt(
                     Stop(
-                        outcome="interrupted" if by_hand else "terminated",
+                        outcome=Outcome.INTERRUPTED if by_hand else Outcome.TERMINATED,
                         exit_code=130 if by_hand else 143,
                         reason="Ctrl-C: finishing downloads; again to leave now (nothing is lost)"
                         if by_hand

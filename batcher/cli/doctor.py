@@ -22,6 +22,7 @@ from batcher.errors import BatcherError, LockedError
 from batcher.generations import RefusalKind, Sight
 from batcher.state.file import hold_lock
 from batcher.state.queries import Queries
+from batcher.text import printable
 from batcher.times import iso, unix
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def doctor(shared: Shared, provider: str | None, *, probes: bool) -> int:
     """Check key, endpoint, disk, clock, lock, and clips whose URL dies soon. Sends free looks; spends nothing."""
     environment = shared.environment()
     findings = [*_machine(), *_state(shared), *_provider(shared, environment, provider, probes=probes)]
-    text = "\n".join(f"{finding.mark:<4}  {finding.what:<10}  {finding.said}" for finding in findings)
+    text = "\n".join(f"{finding.mark:<4}  {finding.what:<10}  {printable(finding.said)}" for finding in findings)
     shared.result(text, {"schema": 1, "document": "doctor", "findings": [asdict(finding) for finding in findings]})
     return 78 if any(finding.mark == "bad" for finding in findings) else 0
 

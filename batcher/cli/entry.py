@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -16,10 +17,10 @@ import click
 from batcher import __version__
 from batcher.cli.common import global_options
 from batcher.errors import BatcherError, ConfigurationError, DiskError, exhausted
-from batcher.text import printable
+from batcher.text import printable, printable_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -95,7 +96,10 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except click.Abort:
         return _say("interrupted; nothing was sent", None, 130)
     except click.ClickException as exc:
-        exc.show()
+        words = io.StringIO()
+        exc.show(words)  # it may quote an argument that is not the person's own
+        with contextlib.suppress(OSError, ValueError):  # stderr is closed; the exit code tells
+            click.echo(printable_lines(words.getvalue()), err=True, nl=False)
         return 2
     except BatcherError as exc:
         return _told(exc)
@@ -117,15 +121,16 @@ def _told(error: BatcherError) -> int:
     if problems:
         from batcher.manifest import render_github, render_text  # noqa: PLC0415 - only for a bad manifest
 
-        click.echo(f"{render_text(problems)}\n{error.message}", err=True)
-        if os.environ.get("GITHUB_ACTIONS") == "true":
-            click.echo(render_github(problems), err=True)
+        with contextlib.suppress(OSError, ValueError):  # as below
+            click.echo(f"{render_text(problems)}\n{printable(error.message)}", err=True)
+            if os.environ.get("GITHUB_ACTIONS") == "true":
+                click.echo(render_github(problems), err=True)
         return error.exit_code
     return _say(error.message, error.hint, error.exit_code)
 
 
-def _say(message: str, hint: str | None, code: int) -> int:
-    lines = [f"error: {printable(line)}" if i == 0 else printable(line) for i, line in enumerate(message.split("\n"))]
+def _say(message: str, hint: str | None, code: int, *, more: Iterable[str] = ()) -> int:
+    lines = [f"error: {printable(message)}", *map(printable, more)]
     if hint:
         lines.append(f"hint: {printable(hint)}")
     with contextlib.suppress(OSError, ValueError):  # stderr is closed; the exit code tells
@@ -140,11 +145,12 @@ def _defect(exc: Exception) -> int:
         if isinstance(leaf, BatcherError):
             return _told(leaf)
     frames = traceback.extract_tb(leaves[0].__traceback__)[-6:]
-    places = "\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
+    places = [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
     return _say(
-        f"a defect of batcher: {type(leaves[0]).__name__}\n{places}",
+        f"a defect of batcher: {type(leaves[0]).__name__}",
         "nothing is lost: the state is saved after every step. Please report these lines",
         ConfigurationError.exit_code,
+        more=places,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from batcher.errors import DiskError
+from batcher.text import printable
 
 FILES = {
     "jobs/first.yaml": """\
@@ -58,11 +60,11 @@ def init(directory: Path) -> int:
             with path.open("x", encoding="utf-8", newline="\n") as file:
                 file.write(text)
         except FileExistsError:
-            click.echo(f"kept     {path} (it was there)")
+            click.echo(f"kept     {printable(str(path))} (it was there)")
         except OSError as error:
             raise DiskError(f"{path}: {error.strerror}", hint="name a folder that you may write to") from error
         else:
-            click.echo(f"written  {path}")
-    where = "" if directory == Path() else f"cd {directory} && "
+            click.echo(f"written  {printable(str(path))}")
+    where = "" if directory == Path() else f"cd {shlex.quote(printable(str(directory)))} && "
     click.echo(f"Next: {where}batcher run jobs/first.yaml     (free: the simulator makes the clips)")
     return 0

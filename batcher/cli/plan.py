@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.cli.common import Shared, shared_options
+from batcher.cli.common import Shared, max_file_option, shared_options
 from batcher.cli.run import choices_of, load_all
 from batcher.compose import budget_of
 from batcher.policy.concurrency import START
@@ -20,6 +20,7 @@ from batcher.report.plan import plan_text
 from batcher.report.views import PlanLine, PlanView
 from batcher.state.queries import Queries
 from batcher.tasks import IN_FLIGHT, Status
+from batcher.text import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,7 @@ SAMPLE = 20
 @click.option("--exclude", multiple=True, help="Not these; as --select.")
 @click.option("--max-usd", type=click.FloatRange(0), help="Instead of budget.max_usd.")
 @click.option("--allow-outside", is_flag=True, help="Let prompt files lie outside the manifest's folder.")
+@max_file_option
 @click.option("--strict", is_flag=True, help="Take the manifest's warnings for errors.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when there is something to do, 0 when not.")
 @shared_options
@@ -110,7 +112,7 @@ def plan_view(prepared: Prepared, state: Queries | None, flags: dict[str, Any]) 
         eta_s=_eta_s(prepared, state),
         lines=tuple(_lines(prepared, choices)),
         warnings=tuple(warnings),
-        next=(f"batcher run {prepared.manifest.path}",) if prices or prepared.in_flight else (),
+        next=(command("run", str(prepared.manifest.path)),) if prices or prepared.in_flight else (),
     )
 
 

@@ -15,6 +15,7 @@ from batcher.identity import parts_of, slug_of
 from batcher.state.planning import Used
 from batcher.state.queries import Queries
 from batcher.tasks import NEXT, Status
+from batcher.text import command, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 def resolve(shared: Shared, task: str, *, adopt: str | None, resubmit: bool, drop: bool) -> int:
     """Settle a task whose submission is unclear; or, with --drop, give any task up."""
     if sum((adopt is not None, resubmit, drop)) != 1:
-        raise UsageError("say one of --adopt TASK_ID, --resubmit, --drop", hint=f"batcher show {task}  tells more")
+        raise UsageError(
+            "say one of --adopt TASK_ID, --resubmit, --drop", hint=f"{command('show', task)}  tells more"
+        )
     state = Queries.open(shared.state)
     try:
         scope = state.find_task(task).scope
@@ -54,16 +57,19 @@ async def _resolve(shared: Shared, name: str, scope: str, adopt: str | None, dro
             if Status.CANCELLED not in NEXT[task.status]:
                 raise UsageError(
                     f"{task.name} is {task.status}: it cannot be dropped while it is at the provider",
-                    hint=f"batcher collect {task.job}  brings it home first",
+                    hint=f"{command('collect', task.job)}  brings it home first",
                 )
             batch.store.dropped(task, now=now)
-            click.echo(f"{task.name} is cancelled; its records stay")
+            click.echo(f"{printable(task.name)} is cancelled; its records stay")
             return 0
         if task.status is not Status.UNCLEAR:
-            raise UsageError(f"{task.name} is {task.status}, not unclear", hint=f"batcher show {task.name}")
+            raise UsageError(f"{task.name} is {task.status}, not unclear", hint=command("show", task.name))
         if adopt is None:
             batch.store.resubmit(task, now=now)
-            click.echo(f"{task.name} goes again with the next run, under the same id {task.external_task_id}")
+            click.echo(
+                f"{printable(task.name)} goes again with the next run, under the same id"
+                f" {printable(task.external_task_id)}"
+            )
             return 0
         look = await batch.provider.find(adopt)
         if look.sight is not Sight.FOUND or look.generation is None:
@@ -81,7 +87,7 @@ async def _resolve(shared: Shared, name: str, scope: str, adopt: str | None, dro
                 raise UsageError(f"generation {adopt} belongs to another task, {echo}", hint="check the id")
             task = await _under_its_own_id(batch, task, echo)
         batch.store.accepted(task, look.generation, request_id=None, how="adopted by hand", now=now)
-        click.echo(f"{task.name} is generation {adopt}\nnext: batcher collect {task.job}")
+        click.echo(f"{printable(task.name)} is generation {printable(adopt)}\nnext: {command('collect', task.job)}")
         return 0
 
 

@@ -12,7 +12,15 @@ import anyio
 import click
 
 from batcher.choices import Choices
-from batcher.cli.common import Duration, Failures, Shared, is_terminal, shared_options, variables_of
+from batcher.cli.common import (
+    Duration,
+    Failures,
+    Shared,
+    is_terminal,
+    max_file_option,
+    shared_options,
+    variables_of,
+)
 from batcher.cli.consent import ask
 from batcher.cli.course import follow
 from batcher.compose import budget_of
@@ -54,6 +62,7 @@ if TYPE_CHECKING:
 @click.option("--wait", is_flag=True, help="Wait for another run on this state to end.")
 @click.option("--strict", is_flag=True, help="Take the manifest's warnings for errors.")
 @click.option("--allow-outside", is_flag=True, help="Let prompt files lie outside the manifest's folder.")
+@max_file_option
 @click.option("--adopt-orphans", is_flag=True, help="A renamed job takes its old tasks over.")
 @click.option("--buy-again", is_flag=True, help="A renamed job pays for them once more.")
 @click.option(
@@ -87,11 +96,18 @@ def load_all(paths: tuple[Path, ...], flags: dict[str, Any]) -> list[Manifest]:
 
     Raises `ManifestError` for the last bad one; the problems of the others are printed.
     """
-    options = LoadOptions(variables=variables_of(flags["var"]), allow_outside=flags["allow_outside"])
-    if len(paths) == 1 and not flags["strict"]:
+    options = LoadOptions(
+        variables=variables_of(flags["var"]), allow_outside=flags["allow_outside"], max_bytes=flags["max_bytes"]
+    )
+    if len(paths) == 1 and not flags["strict"]:  # expanded, and so checked whole, when it is prepared
         return [
-            load(paths[0], variables=options.variables, allow_outside=options.allow_outside)
-        ]  # expanded, and so checked whole, when it is prepared
+            load(
+                paths[0],
+                variables=options.variables,
+                allow_outside=options.allow_outside,
+                max_bytes=options.max_bytes,
+            )
+        ]
     manifests, bad = [], []
     for checked in examine(paths, now=datetime.now(UTC), options=options):
         warnings = [p for p in checked.problems if p.severity == "warning"] if flags["strict"] else []

@@ -12,6 +12,7 @@ from batcher.report.status import show_text
 from batcher.report.views import AttemptView, PastEvent, TaskView
 from batcher.state.queries import Queries
 from batcher.tasks import Status
+from batcher.text import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,8 +67,8 @@ def task_view(state: Queries, task: Task) -> TaskView:
 def _next(task: Task) -> Iterator[str]:
     match task.status:
         case Status.UNCLEAR:
-            yield f"batcher resolve {task.name} --adopt TASK_ID | --resubmit | --drop"
+            yield f"{command('resolve', task.name)} --adopt TASK_ID | --resubmit | --drop"
         case Status.FAILED:
-            yield f"batcher retry {task.job} -s {task.name}"
+            yield command("retry", task.job, "-s", task.name)
         case Status.SUCCEEDED | Status.SUBMITTED | Status.PROCESSING | Status.SUBMITTING:
-            yield f"batcher collect {task.job}"
+            yield command("collect", task.job)

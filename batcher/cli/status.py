@@ -14,6 +14,7 @@ from batcher.report.status import status_text
 from batcher.report.views import ActiveTask, ExpiringClip, LastRun, Spend, StatusView, TaskTrouble
 from batcher.state.queries import Queries, Selection
 from batcher.tasks import IN_FLIGHT, Status
+from batcher.text import command
 from batcher.times import unix
 
 if TYPE_CHECKING:
@@ -134,10 +135,10 @@ def _expiring(state: Queries, job: Job) -> Iterator[ExpiringClip]:
 def _next(job: Job, counts: Mapping[str, int], unclear: list[Task]) -> Iterator[str]:
     unfinished = sum(counts.get(status, 0) for status in (*IN_FLIGHT, Status.PENDING, Status.SUCCEEDED))
     if unfinished:
-        yield f"batcher run {job.manifest}" if job.manifest else f"batcher collect {job.job}"
+        yield command("run", job.manifest) if job.manifest else command("collect", job.job)
     if unclear:
-        yield f"batcher resolve {unclear[0].name} --adopt TASK_ID | --resubmit | --drop"
+        yield f"{command('resolve', unclear[0].name)} --adopt TASK_ID | --resubmit | --drop"
     if counts.get(Status.FAILED, 0):
-        yield f"batcher retry {job.job} --failed"
+        yield command("retry", job.job, "--failed")
     if not unfinished and not unclear and job.manifest:
-        yield f"batcher plan {job.manifest}"
+        yield command("plan", job.manifest)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from batcher.manifest.yaml import Document
 
 MAX_COMBINATIONS = 100_000
+MAX_WORK = 20_000_000
+"""Comparisons of rules with combinations, or of overrides with tasks: some ten seconds."""
 
 Walk = dict[str, Placed]
 """One combination of all axes."""
@@ -34,6 +36,12 @@ def walks(manifest: ManifestFile, document: Document, problems: Problems) -> lis
                          path=f"zip.{name}", hint="keep one of them")  # fmt: skip
     if size(axes) > MAX_COMBINATIONS:
         message = f"the matrix has {size(axes):,} combinations; the most is {MAX_COMBINATIONS:,}"
+        problems.add("E110", document.place(("matrix",), key=True), message, path="matrix", hint="split the manifest")
+        return []
+    rules = len(manifest.matrix.exclude) + len(manifest.matrix.include)
+    longest = max((len(values) for values in zipped.values()), default=1)
+    if (size(axes) + rules) * max(rules, longest) > MAX_WORK:
+        message = f"{size(axes):,} combinations, {rules:,} rules and a zip of {longest:,} are too much"
         problems.add("E110", document.place(("matrix",), key=True), message, path="matrix", hint="split the manifest")
         return []
     exclude = [_placed(c, document, ("matrix", "exclude", n)) for n, c in enumerate(manifest.matrix.exclude)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from batcher import catalog
 from batcher.identity import content_hash
-from batcher.manifest.axes import Change, Walk, axes_text, changes, varying, walks
+from batcher.manifest.axes import MAX_WORK, Change, Walk, axes_text, changes, varying, walks
 from batcher.manifest.explain import nearest, spelt
 from batcher.manifest.names import id_from_words, same_key
 from batcher.manifest.naming import Naming
@@ -116,9 +116,7 @@ class Expansion:
                 yield from self._of_prompt(prompt, [*several, *varying(prompt.walks)])
             except _Skip:
                 continue
-            if self._count > MAX_TASKS:
-                where = self._document.place(("prompts",), key=True)
-                self._problems.add("E110", where, f"more than {MAX_TASKS:,} tasks", hint="split the manifest")
+            if self._is_too_much():
                 return
         self._check_unused()
 
@@ -130,10 +128,25 @@ class Expansion:
                 axes = axes_text(whole, several)
                 for take in range(1, self._manifest.takes + 1):
                     self._count += 1
+                    if self._is_too_much():
+                        return
                     try:
                         yield self._task(self._draft(ready, whole, axes=axes, take=take), several)
                     except _Skip:
                         continue
+
+    def _is_too_much(self) -> bool:
+        """Whether there is no use in going on: far too many tasks, too much to compare, or nothing but errors."""
+        if self._count > MAX_TASKS:
+            where = self._document.place(("prompts",), key=True)
+            self._problems.add("E110", where, f"more than {MAX_TASKS:,} tasks", hint="split the manifest")
+        elif self._count * len(self._changes) > MAX_WORK:
+            where = self._document.place(("overrides",), key=True)
+            message = f"{len(self._changes):,} overrides are too many for so many tasks"
+            self._problems.add("E110", where, message, path="overrides", hint="split the manifest")
+        else:
+            return self._problems.is_hopeless
+        return True
 
     def _ready(self, prompt: Prompt) -> _Ready:
         own_axes = {name for walk in prompt.walks for name in walk}
@@ -343,6 +356,9 @@ class Expansion:
 
     def _note(self, error: TemplateError, where: Where) -> _Skip:
         place, path = where()
+        if self._problems.is_full:
+            self._problems.add(error.code, place, error.message, path=path)
+            return _Skip()
         hint = error.hint
         if error.near:  # a slip of the pen: what was meant is not unused
             self._used |= {error.near}

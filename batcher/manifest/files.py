@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_FILES = 10_000
+MAX_ENTRIES = 200_000
+"""Names that one pattern may look at. A link to somewhere large must not keep a check busy for minutes."""
 SUFFIXES = (".txt", ".csv", ".jsonl")
+
+
+class _TooManyError(Exception):
+    pass
 
 
 def read_bytes(path: Path, *, file: str, at: Place, max_bytes: int, problems: Problems) -> bytes | None:
@@ -34,7 +41,7 @@ def read_bytes(path: Path, *, file: str, at: Place, max_bytes: int, problems: Pr
         problems.add("E100", at, f"{file}: {reason}", hint="check the path")
         return None
     if len(data) > max_bytes:
-        hint = "split it, or move prompts into .jsonl files"
+        hint = "split it, move prompts into .jsonl files, or raise --max-file-mb"
         problems.add("E100", at, f"{file} is larger than {max_bytes / 2**20:.3g} MB", hint=hint)
         return None
     return data
@@ -95,8 +102,15 @@ class Sources:
             found = [exact]
         else:
             anchor = Path(exact.anchor) if Path(pattern).is_absolute() else self._shown
+            plain = takewhile(lambda part: not set(part) & set("*?["), Path(pattern).parts)
+            if not self._allow_outside and not self._is_inside(self._shown.joinpath(*plain)):
+                self._outside(pattern, at)
+                return []
             try:
-                found = sorted(path for path in anchor.glob(pattern.removeprefix(exact.anchor)) if path.is_file())
+                found = sorted(self._matches(anchor, pattern.removeprefix(exact.anchor)))
+            except _TooManyError:
+                self._problems.add("E110", at, f"more than {MAX_ENTRIES:,} names to look at", hint="name a folder")
+                return []
             except (ValueError, OSError, NotImplementedError) as error:
                 self._problems.add("E201", at, f"{pattern!r} is not a pattern: {error}", hint="write scenes/*.txt")
                 return []
@@ -110,9 +124,38 @@ class Sources:
         if self._allow_outside:
             return found
         for path in found:
-            if not path.resolve().is_relative_to(self._folder):
+            if not self._is_inside(path):
                 self._outside(str(path), at)
-        return [path for path in found if path.resolve().is_relative_to(self._folder)]
+        return [path for path in found if self._is_inside(path)]
+
+    def _matches(self, folder: Path, pattern: str) -> set[Path]:
+        """The files a pattern names. It does not look into folders outside, which a link may lead to."""
+        looked_at = count(1)
+
+        def below(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
+            if parts[0] == "**":
+                yield from below(folder, parts[1:] or ("*",))
+                for entry in folder.glob("*"):
+                    if next(looked_at) > MAX_ENTRIES:
+                        raise _TooManyError
+                    if entry.is_dir() and not entry.is_symlink():
+                        yield from below(entry, parts)
+                return
+            for entry in folder.glob(parts[0]):
+                if next(looked_at) > MAX_ENTRIES:
+                    raise _TooManyError
+                if len(parts) == 1:
+                    if entry.is_file():
+                        yield entry
+                elif entry.is_dir() and (self._allow_outside or self._is_inside(entry)):
+                    yield from below(entry, parts[1:])
+
+        plain = Path(pattern).parts
+        parts = tuple(part for n, part in enumerate(plain) if part != "**" or n == 0 or plain[n - 1] != "**")
+        return set(below(folder, parts)) if parts else set()
+
+    def _is_inside(self, path: Path) -> bool:
+        return path.resolve().is_relative_to(self._folder)
 
     def _outside(self, path: str, at: Place) -> None:
         hint = "move the file beside the manifest, or allow it with --allow-outside"

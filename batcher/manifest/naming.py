@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from batcher.manifest.names import file_part, same_key
 from batcher.manifest.templates import Template, TemplateError, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator
 
     from batcher.manifest.problems import Problems
     from batcher.manifest.schema import ManifestFile
@@ -17,6 +18,22 @@ if TYPE_CHECKING:
 
 DEFAULT = "{{ job }}/{{ id }}{{ axes }}-t{{ take }}"
 DEFAULT_WITH_EDITION = "{{ job }}/{{ edition }}/{{ id }}{{ axes }}-t{{ take }}"
+
+
+class _Flat(Mapping[str, str]):
+    """The variables without slashes in their values. Only those that a name uses are looked at."""
+
+    def __init__(self, context: Mapping[str, str]) -> None:
+        self._context = context
+
+    def __getitem__(self, name: str) -> str:
+        return self._context[name].replace("/", "-").replace("\\", "-")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._context)
+
+    def __len__(self) -> int:
+        return len(self._context)
 
 
 class Naming:
@@ -42,9 +59,8 @@ class Naming:
 
         Its first part is the job. A slash in the template makes folders, one in a value does not.
         """
-        flat = {k: v.replace("/", "-").replace("\\", "-") if "/" in v or "\\" in v else v for k, v in context.items()}
         try:
-            parts = self._template.render(flat).split("/")
+            parts = self._template.render(_Flat(context)).split("/")
         except TemplateError as error:
             self._say(error.code, error.message, error.hint)
             return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batcher.errors import UsageError
-from batcher.text import printable
+from batcher.text import command, no_orders, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,7 +37,7 @@ CODES: dict[str, Explanation] = {
     ),
     "E110": Explanation("too much", "Nested too deeply, or more nodes or tasks than the limit.", "Split it up."),
     "E111": Explanation(
-        "cannot be stored", "NaN, infinity, beyond 64 bits, NUL, half a character.", "Change the value."
+        "cannot be stored", "NaN, infinity, beyond 64 bits, NUL, half a character, endless text.", "Change the value."
     ),
     "E112": Explanation("${...} not taken here", "Only a whole notify url may name a variable.", "Use `vars`."),
     "E113": Explanation(
@@ -140,6 +140,10 @@ class Problem:
         }
 
 
+MAX_ERRORS = 10_000
+"""After so many the rest of a manifest is not looked at."""
+
+
 class Problems:
     """The problems found so far: each place says a thing once, and only the first `limit` errors are kept."""
 
@@ -158,6 +162,16 @@ class Problems:
             self.errors += 1
         if len(self._kept) < self.limit:
             self._kept[key] = Problem(code=code, place=place, path=path, message=message, hint=hint)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether further ones are only counted: no trouble need be taken over their words."""
+        return len(self._kept) >= self.limit
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether there are so many that looking on helps nobody."""
+        return self.errors >= MAX_ERRORS
 
     def extend(self, problems: Iterable[Problem]) -> None:
         for each in problems:
@@ -181,7 +195,7 @@ class ManifestError(UsageError):
             count, what = len(self.problems), "warning"
         kept = sum(p.severity == "error" for p in self.problems)
         more = f", the first {kept} shown" if problems.errors > kept else ""
-        check = f"batcher check {printable(file)}"
+        check = command("check", file)
         super().__init__(
             f"{count} {what}{'' if count == 1 else 's'} in {printable(file)}{more}. Nothing was sent. "
             f"Next: fix and run  {check}",
@@ -232,7 +246,7 @@ def _window(place: Place, width: int = 100) -> tuple[str, _Marked]:
 
 def render_json(problems: Iterable[Problem]) -> str:
     """One JSON document."""
-    return json.dumps({"schema": 1, "problems": [p.as_dict() for p in problems]}, indent=2)
+    return no_orders(json.dumps({"schema": 1, "problems": [p.as_dict() for p in problems]}, indent=2))
 
 
 def render_github(problems: Iterable[Problem]) -> str:

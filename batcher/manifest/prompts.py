@@ -94,6 +94,8 @@ class PromptReader:
             errors, empty = self._problems.errors, True
             for row in self._sources.rows(entry.file, at):
                 empty = False
+                if self._problems.is_hopeless:
+                    return
                 if prompt := self._from_row(index, entry, row):
                     yield prompt
             if empty and self._problems.errors == errors:

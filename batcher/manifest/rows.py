@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from batcher.manifest.problems import Place, Problems
-from batcher.manifest.values import objection
+from batcher.manifest.values import MAX_KEYS, objection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,9 +96,17 @@ def _json_rows(text: str, file: str, problems: Problems) -> Iterator[Row]:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [k for k, _ in pairs]
-        raise ValueError(f"{next(k for k in names if names.count(k) > 1)!r} is given twice")
+        raise ValueError(f"{_first_twice([k for k, _ in pairs])!r} is given twice")
     return values
+
+
+def _first_twice(names: list[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _key_place(line: Place, key: str) -> Place:
@@ -139,6 +147,9 @@ def _csv_rows(text: str, file: str, problems: Problems) -> Iterator[Row]:
                 problems.add("E203", at, count, hint="put text that holds a comma in double quotes")
             else:
                 values = {name: _cell(name, cell) for name, cell in zip(header, cells, strict=True)}
+                if why := objection(values):
+                    problems.add("E111", _cell_place(file, lines, first, 0), f"a value {why}")
+                    continue
                 yield Row(values, partial(_column_place, file, lines, first, header))
     except csv.Error as error:
         problems.add("E203", _cell_place(file, lines, end, 0), f"not CSV: {error}", hint="close every double quote")
@@ -151,7 +162,10 @@ def _is_header(header: list[str], at: Place, problems: Problems) -> bool:
     if not all(header):
         problems.add("E203", at, f"column {header.index('') + 1} has no name", hint="name every column")
         return False
-    if twice := next((name for name in header if header.count(name) > 1), None):
+    if len(header) > MAX_KEYS:
+        problems.add("E203", at, f"{len(header):,} columns; the most is {MAX_KEYS:,}", hint="remove some")
+        return False
+    if (twice := _first_twice(header)) is not None:
         problems.add("E107", at, f"the column {twice!r} is there twice", hint="rename one of them")
         return False
     return True

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from batcher.manifest.names import slug
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 FILTERS: dict[str, Callable[[str], str]] = {
     "slug": slug,
@@ -30,18 +30,36 @@ _SLOT = re.compile(r"\{\{\s*([^\W\d]\w*)\s*((?:\|\s*\w+\s*)*)\}\}")
 _DOLLAR = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
+MAX_TEMPLATE = 20_000
+"""Characters of a template; the API takes 500 to 2,500."""
+MAX_RENDERED = 100_000
+"""Characters it may grow to: a long value in many slots would fill all memory."""
+MAX_FILTERS = 8
+"""In one slot."""
+
+
 class TemplateError(Exception):
     """A template that cannot be read, or a variable without a value."""
 
-    def __init__(self, code: str, message: str, *, hint: str, fragment: str, near: str | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, *, hint: str, fragment: str, name: str = "", among: Iterable[str] = ()
+    ) -> None:
+        """`name` is of a variable without a value, `among` are those that have one."""
         super().__init__(message)
         self.code = code
         self.message = message
-        self.hint = hint
         self.fragment = fragment
         """The part of the template it is about, to find its column."""
-        self.near = near
-        """The variable that may be meant."""
+        self._hint, self._name, self._among = hint, name, among
+
+    @cached_property
+    def near(self) -> str | None:
+        """The variable that may be meant. Looked for only when somebody wants to know: it takes its time."""
+        return next(iter(get_close_matches(self._name, self._among, n=1)), None) if self._name else None
+
+    @property
+    def hint(self) -> str:
+        return f"did you mean {self.near}?" if self.near else self._hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +77,44 @@ class Template:
     names: frozenset[str]
 
     def render(self, variables: Mapping[str, str]) -> str:
-        """The text with every slot filled. Raises TemplateError for a variable without a value."""
-        return "".join(part if isinstance(part, str) else _fill(part, variables) for part in self.parts)
+        """The text with every slot filled.
+
+        Raises TemplateError for a variable without a value, and for a text without an end.
+        """
+        if len(self.parts) == 1 and isinstance(self.parts[0], str):
+            return self.parts[0]
+        texts: list[str] = []
+        length = 0
+        for part in self.parts:
+            texts.append(part if isinstance(part, str) else _fill(part, variables))
+            length += len(texts[-1])
+            if length > MAX_RENDERED:
+                raise TemplateError(
+                    "E105",
+                    f"the text grows beyond {MAX_RENDERED:,} characters",
+                    hint="shorten the values that fill it",
+                    fragment="" if isinstance(part, str) else part.fragment,
+                )
+        return "".join(texts)
 
     def sketch(self, variables: Mapping[str, str]) -> str:
         """The text with what is known already; other slots are left out."""
-        known = (p if isinstance(p, str) else _fill(p, variables) if p.name in variables else "" for p in self.parts)
-        return " ".join("".join(known).split())
+        texts: list[str] = []
+        length = 0
+        for part in self.parts:
+            if isinstance(part, str) or part.name in variables:
+                texts.append(part if isinstance(part, str) else _fill(part, variables))
+                length += len(texts[-1])
+            if length > MAX_RENDERED:
+                break  # `render` refuses it
+        return " ".join("".join(texts).split())
 
 
 def parse(text: str) -> Template:
     """Read a template. Raises TemplateError."""
+    if len(text) > MAX_TEMPLATE:
+        message = f"a text of {len(text):,} characters; the most is {MAX_TEMPLATE:,}"
+        raise TemplateError("E105", message, hint="shorten it", fragment="")
     if "{" not in text:
         return Template((text,), frozenset())
     return _parse(text)
@@ -97,7 +142,11 @@ def _parse(text: str) -> Template:
                 hint="write {{ name }} or {{ name | slug }}; there are no blocks, calls or attributes",
                 fragment=fragment,
             )
-        parts.append(_Slot(slot[1], tuple(_filter(f, slot[0]) for f in re.findall(r"\w+", slot[2])), slot[0]))
+        filters = re.findall(r"\w+", slot[2])
+        if len(filters) > MAX_FILTERS:
+            message = f"{len(filters):,} filters in one place; the most is {MAX_FILTERS}"
+            raise TemplateError("E208", message, hint="one or two will do", fragment=slot[0][:40])
+        parts.append(_Slot(slot[1], tuple(_filter(f, slot[0]) for f in filters), slot[0]))
         position = slot.end()
     parts.append(text[position:])
     return Template(tuple(p for p in parts if p != ""), frozenset(p.name for p in parts if isinstance(p, _Slot)))
@@ -119,13 +168,13 @@ def _fill(slot: _Slot, variables: Mapping[str, str]) -> str:
     try:
         text = variables[slot.name]
     except KeyError:
-        near = get_close_matches(slot.name, variables, n=1)
         raise TemplateError(
             "E209",
             f"nothing gives {slot.name!r} a value",
-            hint=f"did you mean {near[0]}?" if near else f"add it: vars: {{{slot.name}: ...}}",
+            hint=f"add it: vars: {{{slot.name}: ...}}",
             fragment=slot.fragment,
-            near=near[0] if near else None,
+            name=slot.name,
+            among=variables,
         ) from None
     for each in slot.filters:
         text = each(text)

@@ -7,6 +7,11 @@ import math
 import re
 from typing import Any
 
+MAX_TEXT = 100_000
+"""Characters of one value: many times the longest prompt. What is longer is copied into every combination."""
+MAX_KEYS = 2_000
+"""Keys of one mapping, columns of one table: each is a variable of every task."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -16,6 +21,8 @@ def objection(value: object, *, depth: int = 16) -> str | None:
         case bool() | None:
             return None
         case str():
+            if len(value) > MAX_TEXT:
+                return f"has {len(value):,} characters; the most is {MAX_TEXT:,}"
             if "\0" in value:
                 return "holds a NUL character"
             return "holds half a surrogate pair" if _SURROGATE.search(value) else None
@@ -26,6 +33,8 @@ def objection(value: object, *, depth: int = 16) -> str | None:
         case dict() | list():
             if depth == 0:
                 return "is nested too deeply"
+            if isinstance(value, dict) and len(value) > MAX_KEYS:
+                return f"has {len(value):,} keys; the most is {MAX_KEYS:,}"
             parts = [*value, *value.values()] if isinstance(value, dict) else value
             return next((why for part in parts if (why := objection(part, depth=depth - 1))), None)
     return f"is a {type(value).__name__}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from batcher.manifest.problems import Place, Problems
-from batcher.manifest.values import objection
+from batcher.manifest.values import MAX_KEYS, objection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,8 +182,7 @@ class _Builder:
         if not self._may_grow(event):
             return False
         if self._wants_key():
-            self._take_key(event)
-            return True
+            return self._take_key(event)
         return self._finish(Node(self._scalar(event), _span(event, self._lines)), event.anchor)
 
     def _begin(self, event: Any) -> bool:
@@ -240,19 +239,22 @@ class _Builder:
         frame = self._open[-1]
         return frame.key is None and type(frame.node.value) is dict
 
-    def _take_key(self, event: Any) -> None:
+    def _take_key(self, event: Any) -> bool:
         frame, name = self._open[-1], event.value
         keys = frame.node.keys
         frame.key, frame.spare = name, name in keys
         if frame.spare:
             first = keys[name].line
             self._refuse("E107", event, f"{name!r} is given twice; first on line {first}", "remove one of them")
-            return
+            return True
+        if len(keys) == MAX_KEYS:
+            return self._refuse("E110", event, f"more than {MAX_KEYS:,} keys in one mapping", "split it up")
         keys[name] = _span(event, self._lines)
         if name == "<<" and event.implicit[0]:
             self._refuse("E109", event, "merge keys are not taken", "use `defaults`, or write the keys out")
         elif why := objection(name):
             self._refuse("E111", event, f"the key {why}", None)
+        return True
 
     def _may_grow(self, event: Any) -> bool:
         if event.tag is not None:
@@ -333,6 +335,10 @@ _WORDS = {
     "did not find expected key": ("not indented like the lines before it, or a quote is missing", "line it up"),
     "did not find expected '-' indicator": ("not indented like the other list items", "line the dashes up"),
     "did not find expected <document start>": ("more text after the end of the data", "check the indentation"),
+    "found invalid Unicode character escape code": (
+        "a \\u escape that is no character by itself",
+        "write the character as it is (JSON: ensure_ascii=False), or as \\UXXXXXXXX",
+    ),
     "found unexpected end of stream": ("a quote is opened and never closed", "close it"),
 }
 """libyaml's words -> ours, with the next step."""

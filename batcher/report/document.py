@@ -13,6 +13,8 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from batcher.text import no_orders
+
 if TYPE_CHECKING:
     from batcher.events import Event
     from batcher.report.views import PlanView, StatusView, TaskView
@@ -63,7 +65,7 @@ def show_document(task: Mapping[str, Any] | TaskView) -> dict[str, Any]:
 
 def to_json(document: Mapping[str, Any], *, indent: int | None = None) -> str:
     """Write a document: on one line unless `indent` is given."""
-    return json.dumps(document, ensure_ascii=True, allow_nan=False, indent=indent)
+    return no_orders(json.dumps(document, ensure_ascii=True, allow_nan=False, indent=indent))
 
 
 def plain(value: Any) -> Any:

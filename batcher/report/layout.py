@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import unicodedata
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -68,11 +67,6 @@ def cause(code: str | None, message: str | None) -> str:
 def picture(width: int | None, height: int | None) -> str:
     """Word the size of a picture, or nothing where it is not known."""
     return f"{width}×{height}" if width and height else ""  # noqa: RUF001 - the sign of dimensions
-
-
-def command(*words: str) -> str:
-    """Write a command as it can be pasted into a shell."""
-    return shlex.join(["batcher", *filter(None, map(printable, words))])
 
 
 def next_lines(commands: Sequence[str]) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batcher.events import EventKind, Summary
-from batcher.report.layout import GAP, LABELS, cause, command, money, next_lines, picture
+from batcher.report.layout import GAP, LABELS, cause, money, next_lines, picture
 from batcher.tasks import IN_FLIGHT, Status
-from batcher.text import human_bytes, human_duration, human_usd, printable
+from batcher.text import command, human_bytes, human_duration, human_usd, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

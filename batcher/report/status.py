@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batcher.report.layout import bounded, cause, columns, command, money, next_lines, picture
+from batcher.report.layout import bounded, cause, columns, money, next_lines, picture
 from batcher.report.lines import in_flight
 from batcher.tasks import IN_FLIGHT, Status
-from batcher.text import human_bytes, human_duration, printable
+from batcher.text import command, human_bytes, human_duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -103,8 +103,8 @@ def _spend(job: StatusView) -> Iterator[str]:
 
 def _last_run(run: LastRun) -> str:
     if run.finished_at is None:
-        return f"{printable(run.run)}, begun {run.started_at}, not finished"
-    return f"{printable(run.run)}, {run.outcome} (exit {run.exit_code}), finished {run.finished_at}"
+        return printable(f"{run.run}, begun {run.started_at}, not finished")
+    return printable(f"{run.run}, {run.outcome} (exit {run.exit_code}), finished {run.finished_at}")
 
 
 def _trouble(task: TaskTrouble) -> tuple[str, str, str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from batcher.events import Outcome
 from batcher.tasks import IN_FLIGHT, Status
+from batcher.text import command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +25,7 @@ RANK = (130, 143, 2, 64, 77, 78, 4, 69, 3, 75, 1, 0)
 class End:
     """The end of a run."""
 
-    outcome: str
+    outcome: Outcome
     exit_code: int
     next: tuple[str, ...]
 
@@ -47,7 +49,8 @@ def conclude(s: Session) -> End:
         stop=s.stop,
         pending_counts=s.options.buys and s.options.limit is None,
     )
-    outcome = s.stop.outcome if s.stop else {FINISHED: "done", FAILED: "failed"}.get(code, "unfinished")
+    by_code = {FINISHED: Outcome.DONE, FAILED: Outcome.FAILED}
+    outcome = s.stop.outcome if s.stop else by_code.get(code, Outcome.UNFINISHED)
     return End(outcome=outcome, exit_code=code, next=tuple(_next(s, counts, code)))
 
 
@@ -75,17 +78,14 @@ def _next(s: Session, counts: Mapping[str, int], code: int) -> list[str]:
     unclear = counts.get(Status.UNCLEAR, 0)
     if code in (UNFINISHED, 130, 143, 3, 69, 77, 78):
         manifest = _manifest(s)
-        lines.append(f"batcher run {manifest}" if manifest else "batcher collect")
-    if code in (FINISHED, FAILED) and counts.get(Status.PENDING, 0) and _manifest(s):
-        lines.append(f"batcher run {_manifest(s)}")  # --limit left some
+        lines.append(command("run", manifest) if manifest else command("collect"))
+    if code in (FINISHED, FAILED) and counts.get(Status.PENDING, 0) and (manifest := _manifest(s)):
+        lines.append(command("run", manifest))  # --limit left some
     if unclear:
         first = s.store.tasks(_whole_job(s), statuses=(Status.UNCLEAR,), limit=1)[0]
-        lines.append(f"batcher resolve {first.name} --adopt TASK_ID | --resubmit | --drop")
+        lines.append(f"{command('resolve', first.name)} --adopt TASK_ID | --resubmit | --drop")
     if counts.get(Status.FAILED, 0):
-        lines += [
-            f"batcher retry {job} --failed".replace("  ", " "),
-            f"batcher status {job} --failed".replace("  ", " "),
-        ]
+        lines += [command("retry", job, "--failed"), command("status", job, "--failed")]
     return lines
 
 

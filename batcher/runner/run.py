@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 from batcher.errors import BatcherError, exhausted
-from batcher.events import EventKind
+from batcher.events import EventKind, Outcome
 from batcher.policy import budget as budgets
 from batcher.runner.look import prove
 from batcher.runner.session import Stop, Walking
 from batcher.runner.walk import walk
 from batcher.tasks import Status
+from batcher.text import command
 from batcher.times import iso, unix
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ async def run(s: Session) -> None:
 
 async def _deadline(s: Session, seconds: float) -> None:
     await anyio.sleep(seconds)
-    s.halt(Stop(outcome="deadline", exit_code=75, reason="the deadline is over", hint="run it again", leaves=True))
+    reason, hint = "the deadline is over", "run it again"
+    s.halt(Stop(outcome=Outcome.DEADLINE, exit_code=75, reason=reason, hint=hint, leaves=True))
 
 
 async def _heartbeat(s: Session) -> None:
@@ -71,10 +73,10 @@ class _Loop:
 
     async def run(self) -> None:
         s = self.s
-        for task in s.store.open_tasks(s.account.scope):
-            if not s.options.alone or task.id in (s.selection.ids or ()):
-                self._start(task, is_ours=False)
         try:
+            for task in s.store.open_tasks(s.account.scope):
+                if not s.options.alone or task.id in (s.selection.ids or ()):
+                    self._start(task, is_ours=False)
             while s.stop is None and not await self._turn():
                 pass
         except BatcherError as exc:
@@ -132,7 +134,9 @@ class _Loop:
         ends = [s.store.task(task_id) for task_id in self.canaries]
         failed = [task.name for task in ends if task.status in (Status.FAILED, Status.UNCLEAR)]
         if failed:
-            s.halt(Stop(outcome="failed", exit_code=1, reason=f"a canary failed: {', '.join(failed)}"))
+            hint = f"{command('show', failed[0])}  tells why; run again without --canary if the others may go"
+            reason = f"a canary failed: {', '.join(failed)}"
+            s.halt(Stop(outcome=Outcome.FAILED, exit_code=1, reason=reason, hint=hint))
             return 0
         return s.limit.value
 
@@ -152,7 +156,7 @@ class _Loop:
         reason = self._over_budget(task)
         if reason is not None:
             how = " (--max-usd)" if "max_usd is" in reason else ""
-            s.halt(Stop(outcome="budget", exit_code=3, reason=reason, hint=f"raise it{how} and run again"))
+            s.halt(Stop(outcome=Outcome.BUDGET, exit_code=3, reason=reason, hint=f"raise it{how} and run again"))
             return False
         task = s.store.claim(task, account=s.account.key_fingerprint, now=s.clock.now())
         s.tally["claimed"] += 1
@@ -201,7 +205,9 @@ class _Loop:
         s = self.s
         most = 0 if s.options.fail_fast else s.options.max_failures
         if most is not None and s.tally["failed"] > most and s.stop is None:
-            s.halt(Stop(outcome="failed", exit_code=1, reason=f"{s.tally['failed']} failed, as many as allowed"))
+            reason = f"{s.tally['failed']} failed, as many as allowed"
+            hint = f"{command('status', '--failed')}  tells why; then run again, or raise --max-failures"
+            s.halt(Stop(outcome=Outcome.FAILED, exit_code=1, reason=reason, hint=hint))
 
     async def _look_for_missing(self) -> None:
         """Clips that were deleted from the disk come back: one folder scan, after the first submissions."""

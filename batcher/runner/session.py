@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from batcher.events import Active, Event, EventKind
+from batcher.events import Active, Event, EventKind, Outcome
 from batcher.policy import concurrency, submission
 from batcher.policy.budget import Budget
 from batcher.policy.polling import Pace
@@ -93,7 +93,7 @@ class Options:
 class Stop:
     """Why nothing new is submitted, and whether what is in flight is still waited for."""
 
-    outcome: str
+    outcome: Outcome
     exit_code: int
     reason: str
     hint: str | None = None
@@ -232,9 +232,15 @@ class Session:
         if self.whole is not None:
             self.whole.cancel()
 
-    def halt_for(self, error: BatcherError, *, outcome: str = "stopped", leaves: bool = True) -> None:
+    def halt_for(self, error: BatcherError, *, leaves: bool = True) -> None:
         self.halt(
-            Stop(outcome=outcome, exit_code=error.exit_code, reason=error.message, hint=error.hint, leaves=leaves)
+            Stop(
+                outcome=Outcome.STOPPED,
+                exit_code=error.exit_code,
+                reason=error.message,
+                hint=error.hint,
+                leaves=leaves,
+            )
         )
 
     @property

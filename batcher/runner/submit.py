@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import anyio
 
 from batcher.errors import DiskError, StateError
-from batcher.events import EventKind
+from batcher.events import EventKind, Outcome
 from batcher.generations import Fate, Generation, Posted, RefusalKind, Sight
 from batcher.policy import concurrency, retry
 from batcher.policy import submission as protocol
 from batcher.policy.submission import Action, Evidence
 from batcher.runner.look import look, note_answer, note_reach, note_unreachable, prove, stop_for
 from batcher.runner.session import Stop
-from batcher.tasks import Status
+from batcher.tasks import ErrorCode, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ class _Submission:
         s = self.s
         if action is Action.POST:
             # What was claimed before a budget ran out is inside it; any other stop sends nothing new.
-            is_stopping = s.stop is not None and s.stop.outcome != "budget"
+            is_stopping = s.stop is not None and s.stop.outcome != Outcome.BUDGET
             return not s.options.buys or (is_stopping and not self.e.may_be_sent)
         return action is Action.PARK and self.e.finds_ids is None and not s.may_claim
 
@@ -248,9 +248,8 @@ class _Submission:
         refusal = posted.refusal if posted else None
         if refusal is None or self.e.fate is Fate.AMBIGUOUS:
             detail = posted.detail if posted else "no answer"
-            self._fail(
-                retry.FailureClass.PROVIDER, "unanswered", f"not created after {self.e.rounds} tries: {detail}"
-            )
+            message = f"not created after {self.e.rounds} tries: {detail}"
+            self._fail(retry.FailureClass.PROVIDER, ErrorCode.UNANSWERED, message)
             return
         s.refusals[self.task.id] += 1
         decision = retry.after_refusal(
@@ -288,7 +287,7 @@ class _Submission:
         if s.is_in_the_dark and not s.holding:
             s.halt(
                 Stop(
-                    outcome="failed",
+                    outcome=Outcome.FAILED,
                     exit_code=1,
                     reason=f"{s.tally['unclear']} submissions ended unclear and none was accepted",
                     hint="look at the provider's own list, settle them with batcher resolve, then run again",

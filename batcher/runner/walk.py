@@ -15,7 +15,7 @@ from batcher.policy import submission as protocol
 from batcher.runner.look import look, note_reach, stop_for
 from batcher.runner.session import class_of
 from batcher.runner.submit import fresh, inherited, submit
-from batcher.tasks import IN_FLIGHT, Status
+from batcher.tasks import IN_FLIGHT, ErrorCode, Status
 from batcher.text import human_usd
 from batcher.times import unix
 
@@ -196,8 +196,8 @@ def _failed(s: Session, task: Task, generation: Generation) -> Task:
     reason = generation.message or "the provider gave no reason"
     decision = retry.after_failure(reason, attempt=task.attempt, attempts=task.attempts_allowed, rng=s.rng)
     kind = retry.failure_class(reason)
-    failure = (kind.value, "moderation" if kind is retry.FailureClass.CONTENT else "failed", reason)
-    task = s.store.failed(task, failure=failure, bought=True, now=s.clock.now())
+    code = ErrorCode.MODERATION if kind is retry.FailureClass.CONTENT else ErrorCode.FAILED
+    task = s.store.failed(task, failure=(kind, code, reason), bought=True, now=s.clock.now())
     if isinstance(decision, retry.BuyAgain):
         task = s.store.next_attempt(
             task,
@@ -208,7 +208,7 @@ def _failed(s: Session, task: Task, generation: Generation) -> Task:
         s.tell(EventKind.RETRY, task, attempt=task.attempt, wait_s=round(decision.seconds, 1), reason=reason)
     else:
         s.tally["failed"] += 1
-        s.tell(EventKind.FAILED, task, code=failure[1], reason=reason)
+        s.tell(EventKind.FAILED, task, code=code, reason=reason)
     return task
 
 
@@ -247,7 +247,7 @@ async def _download(s: Session, task: Task, *, is_url_fresh: bool) -> Task:
         except DiskError as exc:
             s.halt_for(exc)
             return task
-    task = s.store.troubled(task, code="asset", message=trouble)
+    task = s.store.troubled(task, code=ErrorCode.ASSET, message=trouble)
     s.tell(EventKind.WARNING, task, message=f"{task.name} is finished but not here yet: {trouble}")
     return task
 
@@ -296,7 +296,8 @@ def _lost(s: Session, task: Task, trouble: str) -> Task:
             message=f"{task.name} was home, is gone from disk, and cannot come back: {reason}",
         )
         return s.store.given_back(task, reason=reason, now=s.clock.now())
-    task = s.store.failed(task, failure=(retry.FailureClass.ASSET, "expired", reason), bought=True, now=s.clock.now())
+    expired = ErrorCode.EXPIRED
+    task = s.store.failed(task, failure=(retry.FailureClass.ASSET, expired, reason), bought=True, now=s.clock.now())
     s.tally["failed"] += 1
-    s.tell(EventKind.FAILED, task, code="expired", reason=reason)
+    s.tell(EventKind.FAILED, task, code=expired, reason=reason)
     return task

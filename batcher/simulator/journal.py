@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,7 +19,11 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open or create `path`. Raises BlockingIOError where another process has it."""
         self._path = path
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        # A link here would have a torn last line cut off whatever it leads to.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is no plain file", str(path))
         self._file = open(descriptor, "r+b", buffering=0)  # noqa: SIM115, PTH123 - open as long as the journal
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,7 +43,7 @@ class Journal:
     def _parse(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             return dict(json.loads(line))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{self._path}:{number}: not a line of a simulated world") from error
 
     def append(self, line: dict[str, Any], *, durable: bool = True) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import sqlite3
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from batcher import folders
 from batcher.errors import BatcherError, DiskError, LockedError, StateError
 from batcher.state.mounts import network_mount
 from batcher.state.schema import APPLICATION_ID, migrations
+from batcher.state.shape import objection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +43,7 @@ def hold_lock(path: Path, *, started_at: str, wait: bool = False) -> Iterator[Ca
     with storage_errors(path):
         path = folders.resolve(path)  # a link and its target are one state
         lock_path = path.with_name(path.name + ".lock")
-        folders.make(path.parent)
+        folders.make(path.parent, mode=0o700)
     inode = 0
 
     def sign(fd: int) -> None:
@@ -82,7 +84,7 @@ def hold_lock(path: Path, *, started_at: str, wait: bool = False) -> Iterator[Ca
 
 
 def _holder(lock_path: Path) -> str:
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         holder = json.loads(lock_path.read_text())
         return f"pid {int(holder['pid'])}, since {holder['since']}"
     return "holder unknown"
@@ -156,7 +158,7 @@ def _kept(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 def _create(path: Path) -> None:
     """A new state appears whole or not at all, and nobody else may read it."""
-    folders.make(path.parent)
+    folders.make(path.parent, mode=0o700)
     for suffix in ("-wal", "-shm"):  # of a state that was moved away without them: they would be played into this one
         stray = path.with_name(path.name + suffix)
         if stray.exists():
@@ -177,7 +179,7 @@ def _refuse_empty(path: Path) -> None:
         raise StateError(
             f"{path} is empty (0 bytes): a state is never that, something truncated it",
             hint="restore a backup, or delete it and run again (nothing is paid twice): "
-            f" rm -f {path} {path}-wal {path}-shm",
+            f" {shlex.join(['rm', '-f', str(path), f'{path}-wal', f'{path}-shm'])}",
         )
 
 
@@ -193,6 +195,11 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     newer = [m.name for m in migrations.applied(db) if m.name not in ours]
     if newer:
         raise StateError(f"{path} was written by a newer batcher ({newer[-1]})", hint="pip install -U kling-batcher")
+    if why := objection(connection, applied=(m.name for m in migrations.applied(db))):
+        raise StateError(
+            f"{path} holds {why}: it was changed by hand or made by somebody else",
+            hint="name a state of your own: --state PATH; or, if you know the file, take that out with sqlite3",
+        )
 
 
 def _harden(connection: sqlite3.Connection) -> None:

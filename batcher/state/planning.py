@@ -12,6 +12,7 @@ from batcher.identity import content_hash, external_task_id
 from batcher.state.records import Records
 from batcher.state.rows import task_of
 from batcher.tasks import NEXT, Status
+from batcher.text import command
 from batcher.times import iso
 
 if TYPE_CHECKING:
@@ -248,7 +249,10 @@ class Planning(Records):
     def _move(self, task: Task, to: Status, **changes: Any) -> Task:
         """The guarded statement: `task` must still be as we know it, and `to` must be allowed from there."""
         if to not in NEXT[task.status]:
-            raise StateError(f"{task.name} cannot go from {task.status} to {to}")
+            raise StateError(
+                f"{task.name} cannot go from {task.status} to {to}",
+                hint=f"{command('show', task.name)}  tells how it came there; please report it",
+            )
         return self._put(task, to, **changes)
 
     def _put(self, task: Task, to: Status, **changes: Any) -> Task:

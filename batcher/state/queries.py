@@ -10,7 +10,7 @@ from batcher.errors import UsageError
 from batcher.policy.budget import Spent
 from batcher.policy.retry import LONGEST_WAIT_S
 from batcher.state.file import open_for_reading, storage_errors
-from batcher.state.rows import account_of, asset_of, attempt_of, job_of, task_of
+from batcher.state.rows import account_of, asset_of, attempt_of, durations_of, job_of, moment_of, task_of
 from batcher.tasks import Status
 from batcher.times import iso
 
@@ -118,6 +118,8 @@ class Queries:
         row = self._rows(
             f"SELECT count(*) AS n, min(not_before) AS due FROM tasks WHERE {where} AND status = 'pending'", values
         )[0]
+        if row["due"] is not None:
+            moment_of(row["due"], "the time that a task waits for")
         return row["n"], row["due"]
 
     def open_tasks(self, scope: str) -> list[Task]:
@@ -348,6 +350,8 @@ class Queries:
             " ORDER BY a.asset_expires_at LIMIT 100",
             (job, scope),
         )
+        for row in rows:
+            moment_of(row["asset_expires_at"], f"the end of the clip of {row['name']}")
         return [(row["name"], row["asset_expires_at"]) for row in rows]
 
     def last_run(self, job: str | None = None) -> dict[str, Any] | None:
@@ -370,7 +374,7 @@ class Queries:
             if row["class"] == "":
                 limit = row["concurrency"]
             elif row["durations"]:
-                durations[row["class"]] = json.loads(row["durations"])
+                durations[row["class"]] = durations_of(row)
         return limit, durations
 
     # ---- the machinery --------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batcher.errors import StateError
 from batcher.tasks import Asset, Status, Task
+from batcher.times import unix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,9 +78,22 @@ class Run:
     manifest_sha256: str | None = None
 
 
+_UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)
+
+
+def unreadable(what: str, error: BaseException) -> StateError:
+    """What to raise for a row that no version of ours wrote: somebody edited it, or made the file."""
+    return StateError(
+        f"{what} in the state cannot be read: {error}", hint="undo what was edited by hand, or restore a backup"
+    )
+
+
 def task_of(row: Mapping[str, Any]) -> Task:
     """One `tasks` row as a value. A status outside the known ones stops the run: somebody edited by hand."""
     try:
+        for moment in ("not_before", "created_at", "submitted_at", "finished_at"):
+            if row[moment] is not None:
+                unix(row[moment])
         return Task(
             id=row["id"],
             job=row["job"],
@@ -90,7 +104,7 @@ def task_of(row: Mapping[str, Any]) -> Task:
             content_hash=row["content_hash"],
             status=Status(row["status"]),
             external_task_id=row["external_task_id"],
-            request=json.loads(row["request"]),
+            request=_mapping(row["request"]),
             source=row["source"],
             priority=row["priority"],
             output=row["output"],
@@ -109,11 +123,8 @@ def task_of(row: Mapping[str, Any]) -> Task:
             overdue=bool(row["overdue"]),
             orphaned=bool(row["orphaned"]),
         )
-    except (ValueError, TypeError) as exc:
-        raise StateError(
-            f"task {row['id']} ({row['name']}) in the state cannot be read: {exc}",
-            hint="undo what was edited by hand, or restore a backup",
-        ) from exc
+    except _UNREADABLE as exc:
+        raise unreadable(f"task {row['id']} ({row['name']})", exc) from exc
 
 
 def attempt_of(row: Mapping[str, Any]) -> Attempt:
@@ -161,6 +172,13 @@ def account_of(row: Mapping[str, Any]) -> Account:
 
 
 def job_of(row: Mapping[str, Any]) -> Job:
+    try:
+        settings = _mapping(row["settings"])
+        for name, value in settings.items():
+            if value is not None and not isinstance(value, int | float):
+                raise TypeError(f"{name} is no number")
+    except _UNREADABLE as exc:
+        raise unreadable(f"the settings of job {row['job']}", exc) from exc
     return Job(
         job=row["job"],
         scope=row["scope"],
@@ -168,5 +186,28 @@ def job_of(row: Mapping[str, Any]) -> Job:
         folder=row["folder"],
         manifest=row["manifest"],
         manifest_sha256=row["manifest_sha256"],
-        settings=json.loads(row["settings"]),
+        settings=settings,
     )
+
+
+def durations_of(row: Mapping[str, Any]) -> list[float]:
+    """The finished times of one class, seconds."""
+    try:
+        return [float(seconds) for seconds in json.loads(row["durations"])]
+    except _UNREADABLE as exc:
+        raise unreadable(f"what was learnt of {row['class']!r}", exc) from exc
+
+
+def moment_of(text: str, what: str) -> float:
+    """A time of the state as Unix seconds."""
+    try:
+        return unix(text)
+    except _UNREADABLE as exc:
+        raise unreadable(what, exc) from exc
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError("it is no object")
+    return value

@@ -17,7 +17,7 @@ from batcher.policy.retry import needs_a_new_id
 from batcher.state.file import open_for_writing
 from batcher.state.mounts import network_mount
 from batcher.state.planning import NO_ERROR, Planning
-from batcher.tasks import Status
+from batcher.tasks import ErrorCode, Status
 from batcher.times import iso
 
 if TYPE_CHECKING:
@@ -143,7 +143,11 @@ class Store(Planning):
         """The provider may have taken it. Its price stays reserved."""
         with self.transaction():
             moved = self._move(
-                task, Status.UNCLEAR, error_class="unclear", error_code="unclear", error_message=reason
+                task,
+                Status.UNCLEAR,
+                error_class=ErrorCode.UNCLEAR,
+                error_code=ErrorCode.UNCLEAR,
+                error_message=reason,
             )
             self._attempt(moved, "status = 'unclear', error_message = ?", reason)
             self._event(moved, "unclear", iso(now), {"reason": reason})
@@ -254,7 +258,7 @@ class Store(Planning):
     def given_back(self, task: Task, *, reason: str, now: float) -> Task:
         """A clip that was home, is gone from the disk, and cannot be had again: what was true of it stays true."""
         with self.transaction():
-            moved = self._move(task, Status.DOWNLOADED, error_code="gone", error_message=reason)
+            moved = self._move(task, Status.DOWNLOADED, error_code=ErrorCode.GONE, error_message=reason)
             self._attempt(moved, f"status = 'downloaded', {UNSIGNED}")
             self._event(moved, "gone", iso(now), {"reason": reason})
         return moved
@@ -342,4 +346,6 @@ class Store(Planning):
 def _only(task: Task, status: Status) -> None:
     """Guard what frees a price: it may be freed from one status alone."""
     if task.status is not status:
-        raise StateError(f"{task.name} is {task.status}, not {status}")
+        raise StateError(
+            f"{task.name} is {task.status}, not {status}", hint="let one program work on the state, and run again"
+        )

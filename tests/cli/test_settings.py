@@ -60,7 +60,7 @@ def test_a_run_leaves_its_end_on_the_page_of_a_github_job(cli, manifest, monkeyp
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
     cli("run", manifest, "--limit", "1")
     text = page.read_text()
-    assert text.startswith("before\n### batcher: birds\n")
+    assert text.startswith("before\n<h3>batcher: birds</h3>\n")
     assert "1 downloaded" in text
 
 

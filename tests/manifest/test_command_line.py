@@ -83,3 +83,11 @@ def test_init_writes_files_that_pass_the_check_and_overwrites_none(tmp_path):
     assert (tmp_path / ".gitignore").read_text() == "mine\n"
     assert ".env\n" in FILES[".gitignore"]
     assert "\nCOMETAPI_KEY" not in FILES[".env.example"], "the key's line is a comment"
+
+
+def test_a_file_that_is_too_large_can_be_allowed(write):
+    """16 MB by default; the flag that raises it is named where it is needed."""
+    write(job_yaml="prompts: [{file: p.txt}]\n", p_txt="A fox\n" + "# filler\n" * 150_000)
+    code, _, err = call(check, "job.yaml", "--max-file-mb", "1")
+    assert (code, "--max-file-mb" in err) == (2, True)
+    assert call(check, "job.yaml")[0] == 0

@@ -52,6 +52,34 @@ def test_a_link_does_not_turn_another_file_into_prompts(write, tmp_path):
     assert codes() == ["E103", "E103"]
 
 
+@pytest.mark.parametrize("pattern", ["**/*.txt", "*/*/*.txt", "*/**/*.txt"])
+def test_a_pattern_looks_into_no_folder_outside(write, tmp_path, monkeypatch, pattern):
+    """A link to a folder outside, met on the way: what lies there is not even looked at, however deep the pattern."""
+    write(jobs__job_yaml=f"prompts: [{{file: '{pattern}'}}]\n", jobs__a__b__in_txt="A fox\n")
+    for n in range(300):
+        write(**{f"outside__d{n}__x_txt": "secret\n"})
+    (tmp_path / "jobs/a/link").symlink_to(tmp_path / "outside")
+    (tmp_path / "jobs/link").symlink_to(tmp_path / "outside")
+    monkeypatch.setattr("batcher.manifest.files.MAX_ENTRIES", 60)
+    tasks = list(load(Path("jobs/job.yaml")).expand(edition=""))
+    assert [task.request["prompt"] for task in tasks] == ["A fox"]
+
+
+def test_a_pattern_in_a_folder_outside_is_refused(write, tmp_path):
+    """`link/*.txt`, where the link leads out: the folder is named, not the files in it."""
+    write(jobs__job_yaml="prompts: [{file: 'link/*.txt'}]\n", outside__x_txt="secret\n")
+    (tmp_path / "jobs/link").symlink_to(tmp_path / "outside")
+    (problem,) = check([Path("jobs/job.yaml")], now=NOW)
+    assert problem.code == "E202"
+    assert "x.txt" not in problem.message
+
+
+def test_a_pattern_that_never_ends_is_stopped(write, monkeypatch):
+    write(jobs__job_yaml="prompts: [{file: '**/**/*.txt'}]\n", **{f"jobs__d{n}__x_txt": "A\n" for n in range(30)})
+    monkeypatch.setattr("batcher.manifest.files.MAX_ENTRIES", 50)
+    assert codes() == ["E110"]
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_refused_and_does_not_hang(write, tmp_path):
     write(jobs__job_yaml="prompts: [{file: a.txt}]\n")
