@@ -10,7 +10,7 @@ import anyio
 import click
 
 from batcher.choices import Choices
-from batcher.cli.common import Shared, shared_options
+from batcher.cli.common import Shared, max_file_option, shared_options
 from batcher.cli.run import load_all
 from batcher.connect import open_batch
 from batcher.report.document import SCHEMA, plain
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--var", multiple=True, metavar="NAME=VALUE", help="Replace a variable of the manifest.")
 @click.option("--edition", help="This edition, instead of the manifest's.")
 @click.option("--allow-outside", is_flag=True, help="Let prompt files lie outside the manifest's folder.")
+@max_file_option
 @click.option("--wait", is_flag=True, help="Wait for another run on this state to end.")
 @click.option(
     "-o",
