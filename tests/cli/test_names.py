@@ -118,13 +118,18 @@ def test_what_sends_nothing_opens_no_socket(tmp_path, manifest, monkeypatch):
         "    print(words, run_command_line(words.split()))\n"
     )
     words = [f"{verb} {manifest.name}" if verb in ("check", "plan", "run -n") else verb for verb in SILENT]
-    environment = {**os.environ, "COMETAPI_KEY": "sk-canary-7f3a9b2c5d8e1f40"}
+    quick = "time_scale=0.0005,clips=sample"
+    environment = {**os.environ, "COMETAPI_KEY": "sk-canary-7f3a9b2c5d8e1f40", "BATCHER_SIMULATOR": quick}
     result = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, env=environment
     )
     assert "SOCKET" not in result.stdout
     assert f"check {manifest.name} 0" in result.stdout
     proof = subprocess.run(
-        [sys.executable, "-c", code, f"run {manifest.name}"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, f"run {manifest.name}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
     )
     assert "SOCKET" in proof.stdout, "a run does, so the audit sees it"
