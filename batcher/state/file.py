@@ -115,7 +115,11 @@ def open_for_writing(path: Path) -> Database:
         with _kept(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
             _harden(connection)
             _check(connection, path)
-            connection.execute("PRAGMA journal_mode = WAL")
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                raise StateError(
+                    f"the disk under {path} cannot keep a write-ahead log, as network folders cannot",
+                    hint="keep the state on a local disk: --state /local/path/state.db",
+                )
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             db = Database(connection, execute_plugins=False)
