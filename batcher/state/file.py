@@ -105,7 +105,12 @@ def open_for_writing(path: Path) -> Database:
         with _kept(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
             _harden(connection)
             _check(connection, path)
-            connection.execute(f"PRAGMA journal_mode = {'TRUNCATE' if network_mount(path) else 'WAL'}")
+            mode = "truncate" if network_mount(path) else "wal"
+            if connection.execute(f"PRAGMA journal_mode = {mode}").fetchone()[0] != mode:
+                raise StateError(
+                    f"the disk under {path} cannot keep a write-ahead log, as network folders cannot",
+                    hint="keep the state on a local disk: --state /local/path/state.db",
+                )
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")  # a signed URL is a secret also in a page that is free
             connection.execute("PRAGMA foreign_keys = ON")

@@ -35,7 +35,7 @@ def test_full_at_any_write_of_the_state(storm, small_disk, seed):
     weather.state = small_disk.path / "state.db"
     rng = random.Random(f"pages {seed}")
     stopped = 0
-    for pages in sorted(rng.sample(range(2, 60), 4)):
+    for pages in sorted(rng.sample(range(2, 60), 3)):
         small_disk.fill(pages)
         ended = weather.run()
         assert ended.code in (0, 78), ended.err
@@ -125,11 +125,11 @@ def test_too_little_room_to_begin_with(storm, small_disk):
 
 
 def test_full_under_everything_at_any_moment(storm, small_disk, seed):
-    """State and clips on one disk, which fills at a random event and is cleared again, four times."""
+    """State and clips on one disk, which fills at a random event and is cleared again, three times."""
     weather = storm(6, *QUICK)
     weather.state, weather.out = small_disk.path / "state.db", small_disk.path / "out"
     rng = random.Random(f"moments {seed}")
-    for _ in range(4):
+    for _ in range(3):
         process = weather.start("-v")
         word = rng.choice(["submit ", "submitted ", "processing ", "succeeded ", "download "])
         if wait_for(process, word, rng.randint(1, 3), or_the_end=True):
