@@ -1,0 +1,391 @@
+"""A person does anything, in any order, to a job on a gateway of any kind: the rules that hypothesis chooses from."""
+
+from __future__ import annotations
+
+import hashlib
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from batcher.simulator.faults import Moods
+from batcher.tasks import Status
+
+from . import judge
+from .harness import KEY, PRICE_USD
+from .life import ELSEWHERE_KEY, KEYS, ROTATED_KEY, WORDS, Life, foreign_clip
+
+if TYPE_CHECKING:
+    from .harness import Ran
+
+OLD_BACKUPS_MAY_PAY_TWICE = True
+"""Known, and being mended: an old backup on a gateway that sells a used id again. The machine does not go there
+while this is True; `pytest` with False shows the ways in."""
+
+FAULTS = (
+    "ok",
+    "fails",
+    "fails",
+    "risk-control",
+    "reset-after",
+    "half-reply",
+    "5000-created",
+    "html-502-created",
+    "no-id-created",
+    "zombie",
+    "1303",
+    "1303",
+    "1302",
+    "rewritten-429",
+    "html-502",
+    "reset-before",
+    "1102",
+    "401",
+    "never-ends",
+    "vanishes",
+    "slow-tail",
+    "no-url",
+    "late-url",
+    "two-videos",
+    "numeric-id",
+    "backwards",
+    "look-502",
+    "look-reset",
+    "look-empty",
+    "asset-403",
+    "asset-cut",
+    "asset-unsized",
+    "asset-html",
+)
+
+troubles = st.lists(
+    st.one_of(
+        st.tuples(st.just("killed at event"), st.integers(1, 25)),
+        st.tuples(st.just("killed at call"), st.integers(1, 4), st.sampled_from(["out", "back"])),
+        st.tuples(st.just("killed in download"), st.integers(1, 3)),
+        st.tuples(st.just("lost"), st.integers(1, 4), st.sampled_from(["request", "reply"])),
+        st.tuples(st.just("outage"), st.integers(0, 250), st.sampled_from([60, 900, 5000])),
+        st.tuples(st.just("Ctrl-C"), st.integers(1, 25), st.booleans()),
+        st.tuples(st.just("faults"), st.lists(st.sampled_from(FAULTS), min_size=1, max_size=4)),
+        st.tuples(st.just("slots"), st.integers(1, 2)),
+        st.tuples(st.just("disk full")),
+        st.tuples(st.just("backed up"), st.integers(1, 25)),
+    ),
+    max_size=2,
+)
+
+budgets = st.one_of(st.none(), st.integers(0, 5).map(lambda clips: (clips + 0.5) * PRICE_USD))
+
+choices = st.fixed_dictionaries(
+    {},
+    optional={
+        "include": st.sampled_from([("s[01]*",), ("*-t1",), ("status:pending",)]),
+        "limit": st.integers(1, 2),
+        "max_usd": st.integers(0, 5).map(lambda clips: (clips + 0.5) * PRICE_USD),
+        "submit_only": st.just(True),
+        "canary": st.integers(1, 2),
+        "concurrency": st.integers(1, 2),
+        "deadline_s": st.sampled_from([5.0, 130.0]),
+        "fail_fast": st.just(True),
+    },
+)
+
+
+class Machine(RuleBasedStateMachine):
+    """One life."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.life: Life | None = None
+        self.is_sound = False
+        """Whether the last step was judged good: a life that went wrong is not led to its end."""
+        self.receipts_are_whole = True
+        self.was_elsewhere = False
+        self.was_forgotten = False
+        self.was_renamed = False
+
+    @initialize(
+        used_ids=st.sampled_from(["create", "refuse", "reword", "return"]),
+        finds=st.booleans(),
+        lists=st.booleans(),
+        lag_s=st.sampled_from([0.0, 0.0, 15.0]),
+        prompts=st.lists(st.integers(0, len(WORDS) - 1), min_size=1, max_size=2, unique=True),
+    )
+    def begin(self, used_ids, finds, lists, lag_s, prompts):
+        self.life = Life(used_ids=used_ids, finds_external_ids=finds, lists=lists, visible_after_s=lag_s)
+        self.life.wishes.prompts = prompts
+        self.life.write_manifest()
+
+    # ---- commands that work -------------------------------------------------------------------------------------
+
+    @rule(troubles=troubles, choices=choices, adopts=st.booleans())
+    def run(self, troubles, choices, adopts):
+        self._run(troubles, choices, adopts=adopts)
+
+    @rule(troubles=troubles, adopts=st.booleans())
+    def run_plainly(self, troubles, adopts):
+        self._run(troubles, {}, adopts=adopts)
+
+    @precondition(lambda self: self.life.wishes.edition > 1)
+    @rule(edition=st.integers(1, 3), troubles=troubles)
+    def run_an_edition(self, edition, troubles):
+        self._run(troubles, {"edition": f"e{min(edition, self.life.wishes.edition)}"}, adopts=True)
+
+    def _run(self, troubles: list[tuple[Any, ...]], options: dict[str, Any], *, adopts: bool) -> Ran | None:
+        life = self.life
+        options = dict(options)
+        prepared = life.look_ahead(options.get("edition"))
+        if prepared.renamed:
+            before = life.books.totals["creates"]
+            assert life.go((), **options) is None
+            assert life.books.totals["creates"] == before, "a renamed job was bought without a word"
+            options["adopt_orphans" if adopts else "buy_again"] = True
+            self.was_renamed = True
+        budget = options.get("max_usd", life.wishes.max_usd)
+        before = judge.money(life, prepared.job, prepared.edition)
+        ran = life.go(troubles, **options)
+        assert ran is not None, life.told[-1]
+        judge.ended(life, ran)
+        include = options.get("include", ("*",))
+        named = {w.spec.name for w in prepared.wanted} | {task.name for task in prepared.known.values()}
+        chosen = {name for name in named if any(fnmatchcase(name, pattern) for pattern in include)}
+        judge.run_ended(life, ran, prepared, chosen, limited="limit" in options)
+        if budget is not None and not self.was_renamed and not self.was_forgotten:
+            after = judge.money(life, prepared.job, prepared.edition)
+            assert after <= max(budget, before) + 1e-6, f"{after} of {budget} US dollars are spent or reserved"
+        return ran
+
+    @precondition(lambda self: self.life.state.exists())
+    @rule()
+    def collect(self):
+        before = self.life.books.totals["creates"]
+        judge.ended(self.life, self.life.pick_up())
+        assert self.life.books.totals["creates"] == before, "collect sent a create call"
+
+    @precondition(lambda self: self._has(Status.FAILED))
+    @rule()
+    def retry_failed(self):
+        for ran in self.life.try_again((), pay_again=False):
+            judge.ended(self.life, ran)
+
+    @precondition(lambda self: self._has(Status.UNCLEAR, Status.PROCESSING))
+    @rule()
+    def retry_and_pay_again(self):
+        for ran in self.life.try_again(("status:unclear", "status:processing"), pay_again=True):
+            judge.ended(self.life, ran)
+
+    @precondition(lambda self: self._has(Status.UNCLEAR))
+    @rule(drops=st.booleans())
+    def resolve(self, drops):
+        self._settle(drops=drops)
+
+    def _settle(self, *, drops: bool = False) -> None:
+        """A person looks at the provider's own list, and says what is there."""
+        for task in self.life.tasks(Status.UNCLEAR):
+            taken = [
+                ident
+                for ident, generation in self.life.generations().items()
+                if generation["external_task_id"] == task.external_task_id
+            ]
+            if drops:
+                self.life.resolve(task, drop=True)
+            elif taken:
+                self.life.resolve(task, adopt=taken[0])
+            elif not self.life.may_still_come(task.external_task_id):
+                self.life.resolve(task)
+
+    def _has(self, *statuses: Status) -> bool:
+        return any(task.status in statuses for task in self.life.rows())
+
+    # ---- commands that look -------------------------------------------------------------------------------------
+
+    @rule(verb=st.sampled_from(["plan", "status", "show"]))
+    def look(self, verb):
+        """They change nothing and send nothing."""
+        life = self.life
+        rows = life.rows()
+        if not rows and verb != "plan":
+            return
+        what = {"plan": [str(life.manifest_path)], "status": [], "show": [r.external_task_id for r in rows[:1]]}
+        before, asked = fingerprint(life.home), life.books.totals
+        life.read(verb, *what[verb])
+        assert fingerprint(life.home) == before, f"{verb} wrote something"
+        assert life.books.totals == asked, f"{verb} sent something"
+
+    # ---- the manifest -------------------------------------------------------------------------------------------
+
+    @rule(place=st.integers(0, 4), word=st.integers(0, len(WORDS) - 1))
+    def edit_prompts(self, place, word):
+        """Add, remove, reword or move one."""
+        prompts = self.life.wishes.prompts
+        if word not in prompts:
+            prompts[place : place + 1 if len(prompts) > 2 else place] = [word]
+            del prompts[3:]
+        elif len(prompts) > 1 and place % 2:
+            prompts.remove(word)
+        else:
+            prompts.insert(0, prompts.pop(prompts.index(word)))
+        self.life.write_manifest()
+
+    @rule(takes=st.integers(1, 2), attempts=st.integers(1, 2), max_usd=budgets, prefix=st.sampled_from("st"))
+    def edit_settings(self, takes, attempts, max_usd, prefix):
+        wishes = self.life.wishes
+        wishes.takes, wishes.attempts, wishes.max_usd, wishes.prefix = takes, attempts, max_usd, prefix
+        self.life.write_manifest()
+
+    @precondition(lambda self: not self.was_forgotten)
+    @rule()
+    def rename_the_job(self):
+        """Not once a state was lost: which job a clip was of before is known to that alone."""
+        self.life.wishes.job = "movie" if self.life.wishes.job == "film" else "film"
+        self.life.write_manifest()
+
+    @precondition(lambda self: self.life.wishes.edition < 3)
+    @rule()
+    def begin_a_new_edition(self):
+        self.life.wishes.edition += 1
+        self.life.write_manifest()
+
+    # ---- files --------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.life.clips())
+    @rule(which=st.integers(0, 9), how=st.sampled_from(["delete", "cut", "edit", "edit longer", "delete the sidecar"]))
+    def touch_a_clip(self, which, how):
+        clips = self.life.clips()
+        clip = clips[which % len(clips)]
+        relative = str(clip.relative_to(self.life.out))
+        if self.life.touched.get(relative):
+            return  # it is theirs already
+        size = clip.stat().st_size
+        match how:
+            case "delete the sidecar":
+                clip.with_suffix(".json").unlink(missing_ok=True)
+                return
+            case "delete":
+                clip.unlink()
+                self.life.touched[relative] = None
+            case "cut":
+                clip.write_bytes(clip.read_bytes()[: size // 2])
+                self.life.touched[relative] = None
+            case _:
+                made = foreign_clip(size + 5 * (how == "edit longer"))
+                clip.write_bytes(made)
+                self.life.touched[relative] = made
+
+    @precondition(lambda self: self.life.out.exists() and self._may_lose_receipts())
+    @rule()
+    def delete_the_output(self):
+        self.life.forget_clips()
+        self.receipts_are_whole = False
+
+    @precondition(lambda self: self.life.state.exists() and self._may_forget())
+    @rule()
+    def delete_the_state(self):
+        self._forget()
+        self.life.forget_state()
+
+    @precondition(lambda self: self.life.state.exists() and self._sells_an_id_once() and self._may_lose_receipts())
+    @rule()
+    def delete_everything(self):
+        """Where a used id is refused, not even the receipts are needed."""
+        self._forget()
+        self.life.forget_everything()
+        self.receipts_are_whole = False
+
+    @precondition(lambda self: self.life.snapshots and self._may_restore())
+    @rule(which=st.integers(0, 30))
+    def restore_a_backup(self, which):
+        self._forget()
+        life = self.life
+        life.restore(life.snapshots[which % len(life.snapshots)])
+        life.stale = {life.root_of(content) for content in life.jobs}
+
+    def _forget(self) -> None:
+        self.was_forgotten = True
+
+    def _sells_an_id_once(self) -> bool:
+        return self.life.world.settings.used_ids != "create"
+
+    def _may_forget(self) -> bool:
+        """Something must remember what was bought: the receipts, or the account that all of it was bought in."""
+        return self.receipts_are_whole or self._sells_an_id_once()
+
+    def _may_restore(self) -> bool:
+        return self._may_forget() and (self._sells_an_id_once() or not OLD_BACKUPS_MAY_PAY_TWICE)
+
+    def _may_lose_receipts(self) -> bool:
+        """The namespace must come out the same, in the account that knows the ids."""
+        return self.life.key == KEY and not self.was_elsewhere
+
+    # ---- the provider and the calendar --------------------------------------------------------------------------
+
+    @precondition(lambda self: self.receipts_are_whole)
+    @rule(key=st.sampled_from(KEYS))
+    def take_another_key(self, key):
+        self.life.change_key(key)
+        self.was_elsewhere |= key == ELSEWHERE_KEY
+
+    @rule(finds=st.booleans(), lists=st.booleans())
+    def the_gateway_changes(self, finds, lists):
+        self.life.change_provider(finds_external_ids=finds, lists=lists)
+
+    @rule(seconds=st.sampled_from([600, 7200, 86400]))
+    def wait(self, seconds):
+        self.life.clock.start += seconds
+
+    # ---- the judge ----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def all_is_well(self):
+        if self.life is None:
+            return
+        self.is_sound = False
+        judge.judge(self.life)
+        if self.life.state.exists():
+            self.life.snapshots.append(self.life.back_up())
+        self.is_sound = True
+
+    def teardown(self):
+        """A friendly provider, and the command again: everything wanted comes home, and nothing is paid twice."""
+        if self.life is None:
+            return
+        try:
+            if self.is_sound:
+                self._to_the_end()
+        finally:
+            self.life.close()
+
+    def _to_the_end(self) -> None:
+        life = self.life
+        life.change_provider(finds_external_ids=True, lists=True, visible_after_s=0.0, faults={})
+        life.wishes.max_usd = None
+        life.write_manifest()
+        for key in (ELSEWHERE_KEY, ROTATED_KEY, KEY) if self.was_elsewhere else (life.key, KEY):
+            life.change_key(key)
+            for _ in range(6):
+                life.clock.start += 600
+                ran = self._run([], {"max_usd": 1000.0}, adopts=True)
+                self._settle()
+                judge.judge(life)
+                if ran.exit_code == 0 and not life.look_ahead().unfinished_edition:
+                    break
+        lost = [task for task in life.rows() if not task.orphaned and not self._is_over(task)]
+        assert not lost, f"never came home: {[(t.name, t.status, t.external_task_id) for t in lost]}"
+
+    def _is_over(self, task: Any) -> bool:
+        """Home, given up by a person, failed, or kept by the provider for ever."""
+        if task.status in (Status.DOWNLOADED, Status.CANCELLED, Status.FAILED):
+            return True
+        mark = self.life.mark_of(task.generation_id or "")
+        return task.status in judge.KNOWN and mark in ("never-ends", "vanishes", "no-url", "slow-tail")
+
+
+def fingerprint(home: Path) -> dict[str, str]:
+    """Every file's content; what SQLite keeps beside a state while it is open is none."""
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in home.rglob("*")
+        if path.is_file() and not path.name.endswith(("-shm", "-wal"))
+    }
