@@ -95,6 +95,7 @@ def rows_are_true(life: Life) -> None:
             else:
                 assert generation, f"{about}, and there is no generation {task.generation_id}"
                 assert generation["external_task_id"] == name, f"{about}, and has another's {generation}"
+            life.stale.discard(life.root_of(task.content_hash))
         is_stale = life.root_of(task.content_hash) in life.stale
         if task.status is Status.PENDING and not is_stale:
             assert not charges[name], f"{about}, and was bought"
@@ -196,7 +197,8 @@ def run_ended(life: Life, ran: Ran | None, prepared: Prepared, chosen: set[str],
     if ran is None or ran.summary is None:
         return
     here = {life.root_of(content) for content in (*prepared.hashes, *prepared.known)}
-    life.stale -= here
+    if life.receipts_are_whole:
+        life.stale -= here
     if ran.exit_code != 0:
         return
     rows = {life.root_of(task.content_hash): task for task in life.rows()}

@@ -138,7 +138,9 @@ class Life(Lab):
         self.touched: dict[str, bytes | None] = {}
         """Clips that a person damaged or took away: path below the output root -> what they wrote, if that is whole."""
         self.stale: set[str] = set()
-        """Contents of which an old backup may not know the truth, until a run has read the receipts."""
+        """Contents of which a lost state, or an old backup, may not know the truth until a run has found it out."""
+        self.receipts_are_whole = True
+        """Whether the output folder remembers each create call ever made."""
         self.snapshots: list[Path] = []
         self.fetches = 0
         self.dies_in_fetch = 0
@@ -409,11 +411,9 @@ class Life(Lab):
         """Whether a create call under this id is still on its way to the provider."""
         return any(late.request.get("external_task_id") == external_id for late in self.world._late.values())
 
-    def forget_everything(self) -> None:
-        self.forget_state()
-        self.forget_clips()
-
     def forget_clips(self) -> None:
+        """The whole output folder goes, receipts and all."""
+        self.receipts_are_whole = False
         self.touched.update(dict.fromkeys((str(path.relative_to(self.out)) for path in self.clips()), None))
         shutil.rmtree(self.out, ignore_errors=True)
 

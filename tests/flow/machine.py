@@ -101,7 +101,6 @@ class Machine(RuleBasedStateMachine):
         self.life: Life | None = None
         self.is_sound = False
         """Whether the last step was judged good: a life that went wrong is not led to its end."""
-        self.receipts_are_whole = True
         self.was_elsewhere = False
         self.was_forgotten = False
         self.was_renamed = False
@@ -235,10 +234,10 @@ class Machine(RuleBasedStateMachine):
         wishes.takes, wishes.attempts, wishes.max_usd, wishes.prefix = takes, attempts, max_usd, prefix
         self.life.write_manifest()
 
-    @precondition(lambda self: not self.was_forgotten)
+    @precondition(lambda self: self.life.receipts_are_whole and not self.was_forgotten)
     @rule()
     def rename_the_job(self):
-        """Not once a state was lost: which job a clip was of before is known to that alone."""
+        """Not once something was lost: what a clip's job was called before is known to the state alone."""
         self.life.wishes.job = "movie" if self.life.wishes.job == "film" else "film"
         self.life.write_manifest()
 
@@ -278,7 +277,6 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def delete_the_output(self):
         self.life.forget_clips()
-        self.receipts_are_whole = False
 
     @precondition(lambda self: self.life.state.exists() and self._may_forget())
     @rule()
@@ -291,37 +289,36 @@ class Machine(RuleBasedStateMachine):
     def delete_everything(self):
         """Where a used id is refused, not even the receipts are needed."""
         self._forget()
-        self.life.forget_everything()
-        self.receipts_are_whole = False
+        self.life.forget_state()
+        self.life.forget_clips()
 
     @precondition(lambda self: self.life.snapshots and self._may_restore())
     @rule(which=st.integers(0, 30))
     def restore_a_backup(self, which):
         self._forget()
-        life = self.life
-        life.restore(life.snapshots[which % len(life.snapshots)])
-        life.stale = {life.root_of(content) for content in life.jobs}
+        self.life.restore(self.life.snapshots[which % len(self.life.snapshots)])
 
     def _forget(self) -> None:
         self.was_forgotten = True
+        self.life.stale = {self.life.root_of(content) for content in self.life.jobs}
 
     def _sells_an_id_once(self) -> bool:
         return self.life.world.settings.used_ids != "create"
 
     def _may_forget(self) -> bool:
         """Something must remember what was bought: the receipts, or the account that all of it was bought in."""
-        return self.receipts_are_whole or self._sells_an_id_once()
+        return self.life.receipts_are_whole or self._sells_an_id_once()
 
     def _may_restore(self) -> bool:
         return self._may_forget() and (self._sells_an_id_once() or not OLD_BACKUPS_MAY_PAY_TWICE)
 
     def _may_lose_receipts(self) -> bool:
-        """The namespace must come out the same, in the account that knows the ids."""
-        return self.life.key == KEY and not self.was_elsewhere
+        """The ids must come out the same, in the account that knows them."""
+        return self.life.key == KEY and not self.was_elsewhere and not self.was_renamed
 
     # ---- the provider and the calendar --------------------------------------------------------------------------
 
-    @precondition(lambda self: self.receipts_are_whole)
+    @precondition(lambda self: self.life.receipts_are_whole)
     @rule(key=st.sampled_from(KEYS))
     def take_another_key(self, key):
         self.life.change_key(key)
