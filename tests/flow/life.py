@@ -55,6 +55,7 @@ WORDS = (
     "a harbour at dawn",
     "a kite over the dunes",
     "a lighthouse in the rain",
+    "a fox in the snow",
     "simulate failure, softly",
     "simulate refusal, softly",
 )
