@@ -60,14 +60,35 @@ FAULTS = (
     "asset-html",
 )
 
-events = st.integers(2, 14)
-"""A clip makes six or so."""
+MOST_EDITIONS = 5
+
+GATEWAYS = (
+    ("create", False, False),
+    ("create", True, False),
+    ("create", False, True),
+    ("create", True, True),
+    ("create", False, False),
+    ("refuse", False, False),
+    ("refuse", True, True),
+    ("reword", False, False),
+    ("reword", True, False),
+    ("return", False, False),
+)
+"""What a used id meets, whether ids are found, whether there is a list."""
+
+events = st.sampled_from([3, 4, 5, 6, 7, 8, 10, 12, 14, 18])
+"""A clip makes six or so, after two of the run's own."""
 
 deaths = st.one_of(
     st.tuples(st.just("killed at event"), events),
-    st.tuples(st.just("killed at call"), st.integers(1, 3), st.sampled_from(["out", "back"])),
-    st.tuples(st.just("killed in download"), st.integers(1, 2)),
+    st.tuples(st.just("killed at call"), st.sampled_from([1, 2, 1, 3]), st.sampled_from(["out", "back"])),
+    st.tuples(st.just("killed in download"), st.sampled_from([1, 2])),
     st.tuples(st.just("Ctrl-C"), events, st.booleans()),
+)
+
+lost_replies = st.one_of(
+    st.tuples(st.just("lost"), st.integers(1, 2), st.just("reply")),
+    st.tuples(st.just("faults"), st.lists(st.sampled_from(["ok", "5000-created", "zombie"]), min_size=1, max_size=3)),
 )
 
 weather = st.one_of(
@@ -79,20 +100,25 @@ weather = st.one_of(
     st.tuples(st.just("backed up"), events),
 )
 
-budgets = st.one_of(st.none(), st.integers(0, 5).map(lambda clips: (clips + 0.5) * PRICE_USD))
+prices = st.sampled_from([clips * PRICE_USD for clips in (1.5, 2.5, 3.5, 0.5)])
+budgets = st.one_of(st.none(), prices)
 
-choices = st.fixed_dictionaries(
-    {},
-    optional={
-        "include": st.sampled_from([("s[01]*",), ("*-t1",), ("status:pending",)]),
-        "limit": st.integers(1, 2),
-        "max_usd": st.integers(0, 5).map(lambda clips: (clips + 0.5) * PRICE_USD),
-        "submit_only": st.just(True),
-        "canary": st.integers(1, 2),
-        "concurrency": st.integers(1, 2),
-        "deadline_s": st.sampled_from([5.0, 130.0]),
-        "fail_fast": st.just(True),
-    },
+choices = st.one_of(
+    st.sampled_from(
+        [
+            {"limit": 1},
+            {"limit": 2, "concurrency": 1},
+            {"submit_only": True},
+            {"include": ("s[01]*",)},
+            {"include": ("*-t1",), "limit": 1},
+            {"include": ("status:pending",)},
+            {"canary": 1},
+            {"canary": 2, "fail_fast": True},
+            {"deadline_s": 5.0},
+            {"deadline_s": 130.0, "concurrency": 2},
+        ]
+    ),
+    prices.map(lambda usd: {"max_usd": usd}),
 )
 
 
@@ -104,20 +130,22 @@ class Machine(RuleBasedStateMachine):
         self.life: Life | None = None
         self.is_sound = False
         """Whether the last step was judged good: a life that went wrong is not led to its end."""
+        self.is_over = False
         self.was_elsewhere = False
         self.was_forgotten = False
         self.was_renamed = False
 
     @initialize(
-        used_ids=st.sampled_from(["create", "refuse", "create", "reword", "return"]),
-        finds=st.booleans(),
-        lists=st.booleans(),
+        gateway=st.sampled_from(GATEWAYS),
         lag_s=st.sampled_from([0.0, 0.0, 15.0]),
         prompts=st.lists(st.integers(0, len(WORDS) - 1), min_size=1, max_size=3, unique=True),
         attempts=st.integers(1, 2),
+        max_usd=budgets,
     )
-    def begin(self, used_ids, finds, lists, lag_s, prompts, attempts):
+    def begin(self, gateway, lag_s, prompts, attempts, max_usd):
+        used_ids, finds, lists = gateway
         self.life = Life(used_ids=used_ids, finds_external_ids=finds, lists=lists, visible_after_s=lag_s)
+        self.life.wishes.max_usd = max_usd
         self.life.wishes.prompts, self.life.wishes.attempts = prompts, attempts
         self.life.write_manifest()
 
@@ -139,18 +167,30 @@ class Machine(RuleBasedStateMachine):
     def run_in_bad_weather(self, troubles):
         self._run(troubles, {}, adopts=True)
 
+    @rule(trouble=lost_replies)
+    def run_and_lose_replies(self, trouble):
+        self._run([trouble], {}, adopts=True)
+
     @rule(choices=choices, trouble=weather)
     def run_with_wishes(self, choices, trouble):
         self._run([trouble], choices, adopts=True)
 
     @precondition(lambda self: self.life.wishes.edition > 1)
-    @rule(edition=st.integers(1, 3))
+    @rule(edition=st.integers(1, MOST_EDITIONS))
     def run_an_edition(self, edition):
         self._run([], {"edition": f"e{min(edition, self.life.wishes.edition)}"}, adopts=True)
 
+    def _has_work(self) -> bool:
+        prepared = self.life.look_ahead()
+        return bool(prepared.new() or prepared.in_flight or prepared.by_status(Status.PENDING))
+
     def _run(self, troubles: list[tuple[Any, ...]], options: dict[str, Any], *, adopts: bool) -> Ran | None:
+        """Whoever runs wants something: a job that is all home gets a new edition."""
         life = self.life
         options = dict(options)
+        if not self._has_work() and life.wishes.edition < MOST_EDITIONS and not self.is_over:
+            life.wishes.edition += 1
+            life.write_manifest()
         prepared = life.look_ahead(options.get("edition"))
         if prepared.renamed:
             before = life.books.totals["creates"]
@@ -255,7 +295,7 @@ class Machine(RuleBasedStateMachine):
         """A job is not renamed once something was lost: what it was called before is known to the state alone."""
         wishes = self.life.wishes
         if not renames:
-            wishes.edition = min(wishes.edition + 1, 3)
+            wishes.edition = min(wishes.edition + 1, MOST_EDITIONS)
         elif self.life.receipts_are_whole and not self.was_forgotten:
             wishes.job = "movie" if wishes.job == "film" else "film"
         self.life.write_manifest()
@@ -286,7 +326,7 @@ class Machine(RuleBasedStateMachine):
                 clip.write_bytes(made)
                 self.life.touched[relative] = made
 
-    @precondition(lambda self: self.life.out.exists() and self._may_lose_receipts())
+    @precondition(lambda self: self.life.out.exists() and self._may_lose_receipts() and self._state_knows_all())
     @rule()
     def delete_the_output(self):
         self.life.forget_clips()
@@ -321,6 +361,9 @@ class Machine(RuleBasedStateMachine):
     def _may_forget(self) -> bool:
         """Something must remember what was bought: the receipts, or the account that all of it was bought in."""
         return self.life.receipts_are_whole or self._sells_an_id_once()
+
+    def _state_knows_all(self) -> bool:
+        return self._sells_an_id_once() or (self.life.state.exists() and not self.was_forgotten)
 
     def _may_restore(self) -> bool:
         return self._may_forget() and (self._sells_an_id_once() or not OLD_BACKUPS_MAY_PAY_TWICE)
@@ -369,6 +412,7 @@ class Machine(RuleBasedStateMachine):
 
     def _to_the_end(self) -> None:
         life = self.life
+        self.is_over = True
         life.change_provider(finds_external_ids=True, lists=True, visible_after_s=0.0, faults={})
         life.wishes.max_usd = None
         life.write_manifest()
