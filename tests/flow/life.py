@@ -9,7 +9,6 @@ import contextlib
 import io
 import shutil
 import tempfile
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,19 +25,17 @@ from batcher.cli import resolve as resolve_command
 from batcher.cli import retry as retry_command
 from batcher.cli.entry import run_command_line
 from batcher.errors import UnavailableError, UsageError
-from batcher.events import EventKind
 from batcher.identity import derive_namespace, external_task_id
 from batcher.manifest import load
 from batcher.prepare import prepare
 from batcher.simulator.clips import sample
 from batcher.simulator.faults import Moods
 from batcher.state.queries import Queries
-from batcher.tasks import Status
 
 from .harness import KEY, Lab, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from batcher.prepare import Prepared
     from batcher.tasks import Task
@@ -137,7 +134,7 @@ class Life(Lab):
         self.jobs: dict[str, tuple[str, str]] = {}
         """Content -> the job and the edition that it was first of."""
         self.touched: dict[str, bytes | None] = {}
-        """Clips that a person damaged or took away: path below the output root -> what they wrote, if that is whole."""
+        """Clips that a person damaged or took away, by path below the output root; what they wrote, if that is whole."""
         self.stale: set[str] = set()
         """Contents of which a lost state, or an old backup, may not know the truth until a run has found it out."""
         self.receipts_are_whole = True
@@ -288,9 +285,7 @@ class Life(Lab):
         shared = SimpleNamespace(state=self.state, environment=lambda: self.environment)
         with contextlib.redirect_stdout(io.StringIO()):
             try:
-                self.live(
-                    lambda: resolve_command._resolve(shared, task.external_task_id, task.scope, adopt, drop)
-                )
+                self.live(lambda: resolve_command._resolve(shared, task.external_task_id, task.scope, adopt, drop))
             except UnavailableError:
                 return False
         return True
@@ -319,7 +314,7 @@ class Life(Lab):
         for kind, *how in troubles:
             match kind:
                 case "killed at event":
-                    at_event[how[0]] = lambda: self.kill()
+                    at_event[how[0]] = lambda: self.kill()  # noqa: PLW0108 - each process brings its own
                 case "killed at call":
                     self.die_at(*how)
                 case "killed in download":

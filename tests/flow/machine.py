@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from batcher.simulator.faults import Moods
 from batcher.tasks import Status
 
 from . import judge
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 OLD_BACKUPS_MAY_PAY_TWICE = True
 """Known, and being mended: an old backup on a gateway that sells a used id again. The machine does not go there
 while this is True; `pytest` with False shows the ways in."""
+
+KEPT_FOR_EVER = {"never-ends", "vanishes", "no-url", "slow-tail"}
+"""Faults that a generation is born with, and that let no clip of it be had, at least not in the time we wait."""
 
 FAULTS = (
     "ok",
@@ -303,7 +305,9 @@ class Machine(RuleBasedStateMachine):
     # ---- files --------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.life.clips())
-    @rule(which=st.integers(0, 9), how=st.sampled_from(["delete", "cut", "edit", "edit longer", "delete the sidecar"]))
+    @rule(
+        which=st.integers(0, 9), how=st.sampled_from(["delete", "cut", "edit", "edit longer", "delete the sidecar"])
+    )
     def touch_a_clip(self, which, how):
         clips = self.life.clips()
         clip = clips[which % len(clips)]
@@ -438,8 +442,12 @@ class Machine(RuleBasedStateMachine):
         """Home, given up by a person, failed, or kept by the provider for ever."""
         if task.status in (Status.DOWNLOADED, Status.CANCELLED, Status.FAILED):
             return True
-        mark = self.life.mark_of(task.generation_id or "")
-        return task.status in judge.KNOWN and mark in ("never-ends", "vanishes", "no-url", "slow-tail")
+        marks = {
+            self.life.mark_of(ident)
+            for ident, generation in self.life.generations().items()
+            if generation["external_task_id"] == task.external_task_id
+        }
+        return bool(marks & KEPT_FOR_EVER)
 
 
 def fingerprint(home: Path) -> dict[str, str]:
