@@ -1,4 +1,4 @@
-"""What must be true of a life at any time, whatever happened in it. The provider's ledger is asked, never the state."""
+"""What must be true of a life at any time, whatever happened in it. The provider's ledger is the judge."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def videos(life: Life) -> list[tuple[Task, Asset]]:
 
 
 def files_are_whole(life: Life) -> None:
-    """A clip under its final name is one of the provider's, whole; what a person made of one stays as they made it."""
+    """A clip under its final name is one of the provider's, whole; what a person made of one stays theirs."""
     generations = life.generations()
     for path in life.clips():
         relative = str(path.relative_to(life.out))

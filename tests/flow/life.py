@@ -134,7 +134,7 @@ class Life(Lab):
         self.jobs: dict[str, tuple[str, str]] = {}
         """Content -> the job and the edition that it was first of."""
         self.touched: dict[str, bytes | None] = {}
-        """Clips that a person damaged or took away, by path below the output root; what they wrote, if that is whole."""
+        """Clips that a person damaged or took away, by path below the output root: what they made, if it is whole."""
         self.stale: set[str] = set()
         """Contents of which a lost state, or an old backup, may not know the truth until a run has found it out."""
         self.receipts_are_whole = True
