@@ -1,0 +1,38 @@
+"""Lives that hypothesis makes up: commands, kills, edits, faults and losses in any order. It prints the steps of any
+that goes wrong; `tests/chaos/test_lives.py` leads more of them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from batcher.assets.receipts import Receipts
+
+from .machine import Machine
+
+LIVES = settings(
+    max_examples=12,
+    stateful_step_count=10,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.timeout(300)  # a failure is made small before it is shown
+def test_whatever_a_person_does_each_clip_is_paid_once_and_comes_home():
+    run_state_machine_as_test(Machine, settings=LIVES)
+
+
+@pytest.mark.timeout(300)
+def test_the_machine_sees_a_batcher_that_keeps_no_receipts(monkeypatch):
+    """Its judge can say no: without receipts, some life pays twice."""
+
+    async def append(*_, **__):
+        pass
+
+    monkeypatch.setattr(Receipts, "append", append)
+    with pytest.raises(AssertionError, match="charged more than once"):
+        run_state_machine_as_test(Machine, settings=settings(LIVES, max_examples=100, phases=[Phase.generate]))
