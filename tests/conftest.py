@@ -26,7 +26,7 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def storm(tmp_path, record_property):
+def storm(tmp_path, request):
     """Make a storm; in a report (`--junit-xml`) each test says how often it killed."""
     opened: list[Storm] = []
 
@@ -37,7 +37,7 @@ def storm(tmp_path, record_property):
     yield make
     for each in opened:
         each.close()
-        record_property("kills", each.kills)
+        request.node.user_properties.append(("kills", each.kills))
 
 
 @pytest.fixture

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
-from storm import BATCHER, KEY, wait_for
+from storm import BATCHER, KEY, poll, wait_for
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -50,6 +52,17 @@ def test_a_stream_that_takes_nothing_stops_no_run(storm, line):
     """Full, closed before we began, or left by its reader: the clips come home, and no traceback is seen."""
     weather = storm(2, *QUICK)
     shell(weather, line)
+    weather.assert_each_paid_once_and_whole()
+
+
+def test_no_file_of_ours_takes_the_number_of_a_closed_stream(storm):
+    """Started with none of the three: a state opened as number 2 would hold whatever a library complains of."""
+    weather = storm(2, "--time-scale", "0.005")
+    process = weather.start(before=("bash", "-c", 'exec "$@" <&- >&- 2>&-', "-"))
+    poll(lambda: weather.charged)
+    numbers = Path(f"/proc/{process.pid}/fd")
+    assert [os.readlink(numbers / str(number)) for number in range(3)] == [os.devnull] * 3  # noqa: PTH115
+    assert process.wait(timeout=40) == 0
     weather.assert_each_paid_once_and_whole()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import anyio
 import pytest
 
@@ -34,6 +36,22 @@ async def test_a_generation_that_never_ends(make_lab):
     assert lab.clock.monotonic() - started < 30
     assert lab.ledger.totals["charged"] == 3
     assert [task.overdue for task in lab.tasks(Status.PROCESSING)] == [True]
+
+
+@pytest.mark.timeout(20)
+async def test_the_last_looks_are_slow(make_lab):
+    """Nothing but overdue tasks is left, and one's look is still under way: it is waited for, without spinning."""
+
+    rng = random.Random(1)
+
+    async def find(api, generation_id):
+        await anyio.sleep(rng.choice((0, 45)) if lab.clock.monotonic() > 1800 else 0)
+        return await api.find(generation_id)
+
+    lab = make_lab(faults={"never-ends": 1.0})
+    lab.meddle(find=find)
+    assert (await lab.run(lab.manifest(6))).exit_code == 1
+    assert lab.clock.monotonic() < 2000
 
 
 async def test_late_is_better_than_never(make_lab):
