@@ -36,6 +36,7 @@ from batcher.simulator import World
 from batcher.simulator.app import create_app
 from batcher.simulator.faults import FAULTS
 from batcher.simulator.keys import account_name
+from batcher.state import shape
 
 if TYPE_CHECKING:
     import random
@@ -282,6 +283,7 @@ class Mortal(Lab):
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout's own handler belongs to the parent
             signal.alarm(LIFE_S)
+            shape._ours.cache_clear()  # a new process has worked nothing out yet
             trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True
             trio._core._run._r.seed(0)
             mock = testing.MockClock(autojump_threshold=0)

@@ -116,7 +116,7 @@ def bit_of_an_id(weather):
         (made_up, r"state\.db is damaged: CHECK constraint failed in tasks"),
         (no_request, r"task 4 \(wave-3-t1\) in the state cannot be read"),
         (bought_again, r"waits in state\.db, but was accepted as generation \d+"),
-        (bit, r"wave-3-t1 in state\.db asks for something else than was planned"),
+        (bit, r"the row of wave-3-t1 \(task 4\) is damaged"),
         (bit_of_an_id, r"wave-2-t1 was being submitted under an id of which the state knows no attempt"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

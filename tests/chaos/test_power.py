@@ -52,14 +52,6 @@ class Connection(sqlite3.Connection):
 connect = sqlite3.connect
 sqlite3.connect = lambda *args, **more: connect(*args, factory=Connection, **more)
 """,
-    "the state keeps Python's default, a rollback journal": """
-import sqlite3
-class Connection(sqlite3.Connection):
-    def execute(self, sql, *more):
-        return super().execute(sql.replace("journal_mode = WAL", "journal_mode = DELETE"), *more)
-connect = sqlite3.connect
-sqlite3.connect = lambda *args, **more: connect(*args, factory=Connection, **more)
-""",
     "a file takes its name before it is synced": """
 from batcher.assets.disk import Part
 Part.sync = lambda part: part.sink.flush()
