@@ -21,6 +21,7 @@ class JumpingClock(VirtualClock):
     """Ours; the provider's own clock does not move with it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.offset_s = 0.0
 
     def now(self) -> float:
