@@ -9,7 +9,7 @@ from storm import Storm
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--seeds", type=int, default=3, metavar="N", help="how many random courses each test of tests/chaos takes"
+        "--seeds", type=int, default=2, metavar="N", help="how many random courses each test of tests/chaos takes"
     )
 
 
