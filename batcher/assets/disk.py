@@ -38,9 +38,13 @@ def space_for(clips: int) -> int:
 
 
 def check_space(folder: Path, need_bytes: int) -> None:
-    """Raise `DiskError` where less than `need_bytes` is free. Microseconds: asked before every submission."""
+    """Raise `DiskError` where less than `need_bytes` is free. Microseconds: asked before every submission.
+
+    A folder that is gone will be made again below what is left of its path: it is another job's, and was deleted.
+    """
     with disk_errors(folder):
-        free = shutil.disk_usage(folder).free
+        standing = next(path for path in (folder, *folder.parents) if path.exists())
+        free = shutil.disk_usage(standing).free
     if free < need_bytes:
         raise DiskError(
             f"{folder}: {free // 1_000_000:,} MB free, {need_bytes // 1_000_000:,} MB needed",

@@ -129,10 +129,11 @@ class _Loop:
         s = self.s
         if missing := self._missing_canaries():
             return missing
-        if any(task_id in s.walking for task_id in self.canaries):
+        canaries = [s.store.task(task_id) for task_id in self.canaries]
+        failed = [task.name for task in canaries if task.overdue]  # nobody knows whether these will ever end
+        if not failed and any(task.id in s.walking for task in canaries):
             return 0
-        ends = [s.store.task(task_id) for task_id in self.canaries]
-        failed = [task.name for task in ends if task.status in (Status.FAILED, Status.UNCLEAR)]
+        failed += [task.name for task in canaries if task.status in (Status.FAILED, Status.UNCLEAR)]
         if failed:
             hint = f"{command('show', failed[0])}  tells why; run again without --canary if the others may go"
             reason = f"a canary failed: {', '.join(failed)}"

@@ -137,6 +137,8 @@ class Life(Lab):
         """Clips that a person damaged or took away, by path below the output root: what they made, if it is whole."""
         self.stale: set[str] = set()
         """Contents of which a lost state, or an old backup, may not know the truth until a run has found it out."""
+        self.was_forgotten = False
+        """Whether a state was lost, or an old one put back."""
         self.receipts_are_whole = True
         """Whether the output folder remembers each create call ever made."""
         self.snapshots: list[Path] = []

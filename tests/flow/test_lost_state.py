@@ -265,6 +265,16 @@ async def test_an_adopted_clip_deleted_later(make_lab):
     lab.assert_all_home(1)
 
 
+async def test_a_doubt_of_a_job_whose_folder_is_gone(make_lab):
+    """Its create call never arrived, and its clips' folder was deleted: it is sent now, and other jobs' runs go on."""
+    lab = make_lab()
+    lab.die_at(1, "out")
+    await lab.run(lab.manifest(1, job="one"))
+    shutil.rmtree(lab.out / "one")
+    assert (await lab.run(lab.manifest(1, job="two"))).exit_code == 0
+    lab.assert_all_home(2)
+
+
 async def test_a_state_moved_away_without_its_log(make_lab):
     """`mv state.db elsewhere` after a kill leaves a -wal behind: it is not played into the new state."""
     lab = make_lab()

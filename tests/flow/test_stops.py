@@ -232,6 +232,16 @@ async def test_canaries_go_alone(make_lab, left):
         assert lab.counts() == {"downloaded": 1, "unclear": 1, "pending": 3}
 
 
+async def test_a_canary_that_never_ends(make_lab):
+    """It is past its time-out: nobody else is sent, and the run ends (exit 1) instead of waiting for ever."""
+    lab = make_lab(script=("never-ends",))
+    with anyio.fail_after(24 * 3600):
+        ran = await lab.run(lab.manifest(3), canary=1)
+    assert ran.exit_code == 1
+    assert ran.summary.reason == "a canary failed: s01-t1"
+    assert lab.counts() == {"processing": 1, "pending": 2}
+
+
 @pytest.mark.parametrize(("most", "failures"), [(2, 3), (0.2, 3), (20, 10)])
 async def test_max_failures(make_lab, most, failures):
     """More failures than allowed, as a number or a share, stop the run."""
