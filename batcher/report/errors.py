@@ -108,9 +108,9 @@ ERRORS: dict[type[errors.BatcherError], Explanation] = {
         "Check `COMETAPI_KEY`; `batcher doctor`; run again.",
     ),
     errors.ConfigurationError: Explanation(
-        "A setting cannot work: base URL, key, certificates, `BATCHER_...`.",
-        _NOTHING_SENT,
-        "Correct the setting that is named.",
+        "A setting cannot work: base URL, key, certificates, `BATCHER_...`; or no memory, files or threads are left.",
+        _WHAT_WAS_TAKEN,
+        "Correct the setting, or raise the limit, that is named; run again.",
     ),
     errors.StateError: Explanation(
         "The state file is damaged, foreign, of a newer version, edited by hand, or was removed during the run.",
