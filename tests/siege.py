@@ -39,6 +39,16 @@ matrix:
 budget: {max_usd: 1000}
 """
 
+MEASURE = """
+import os, signal, sys
+pid = os.spawnv(os.P_NOWAIT, sys.argv[2], sys.argv[2:])
+signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
+_, status, usage = os.wait4(pid, 0)
+open(sys.argv[1], "w").write(str(usage.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status) % 256)
+"""
+"""Starts a command from a small process: Linux counts what the parent held at the start as the process's own."""
+
 STEERING = {"Cc", "Cf", "Zl", "Zp"}
 """Unicode categories that steer a terminal or turn text round."""
 
@@ -85,11 +95,11 @@ class Siege:
 
     def command(self, *arguments: str, within_s: float = 40, **environment: str) -> Ended:
         """One command to its end."""
-        out, err = self.folder.parent / "out.txt", self.folder.parent / "err.txt"
+        out, err, memory = (self.folder.parent / name for name in ("out.txt", "err.txt", "memory.txt"))
         started = time.monotonic()
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "batcher", *arguments],
+                [sys.executable, "-S", "-c", MEASURE, str(memory), sys.executable, "-m", "batcher", *arguments],
                 cwd=self.folder,
                 env=self.environment | environment,
                 stdin=subprocess.DEVNULL,
@@ -97,17 +107,16 @@ class Siege:
                 stderr=stderr,
             )
             overtime = threading.Event()
-            bell = threading.Timer(within_s, lambda: (overtime.set(), process.kill()))
+            bell = threading.Timer(within_s, lambda: (overtime.set(), process.terminate()))
             bell.start()
-            _, status, usage = os.wait4(process.pid, 0)
+            process.wait()
             bell.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
         ended = Ended(  # read as bytes: a translated line end would hide a carriage return
             process.returncode,
             out.read_bytes().decode(errors="surrogateescape"),
             err.read_bytes().decode(errors="surrogateescape"),
             time.monotonic() - started,
-            usage.ru_maxrss / 1024,
+            int(memory.read_text()) / 1024,
         )
         assert not overtime.is_set(), f"not ended after {within_s} s\n{ended.err[-4000:]}"
         return ended

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_DEPTH = 16
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 MAX_NODES = 2_000_000
 """Aliases counted as often as they are used."""
 
@@ -191,7 +192,7 @@ class _Builder:
         if self._wants_key():
             return self._refuse("E109", event, "a key must be text, not a list or mapping", "quote it if it is text")
         if len(self._open) >= MAX_DEPTH:
-            return self._refuse("E110", event, f"nested deeper than {MAX_DEPTH} levels", "flatten it")
+            return self._refuse("E110", event, TOO_DEEP, "flatten it")
         node = Node({} if isinstance(event, yaml.MappingStartEvent) else [], _span(event, self._lines))
         if event.anchor:
             self._anchors[event.anchor] = None
@@ -350,6 +351,9 @@ def _explain(
     mark = error.problem_mark or error.context_mark
     span = Span(mark.line + 1, mark.column + 1, 1) if mark else Span(1, 1, 1)
     words = error.problem or str(error)
+    if words == "exceeded maximum nesting depth":  # PyYAML from 6.0.4 on looks further ahead than we read
+        problems.add("E110", _place(file, lines, span), TOO_DEEP, hint="flatten it")
+        return
     message, hint = _WORDS.get(words, (words, "quote text that holds `: `, ` #`, `@`, `%` or a backtick"))
     if "unexpected end of stream" in words and error.context_mark:
         span = Span(error.context_mark.line + 1, error.context_mark.column + 1, 1)

@@ -24,7 +24,7 @@ def test_one_of_each_sort_of_lie(siege):
     besieged.assert_safe(ended)
     besieged.assert_all_home()
     assert besieged.enemy.books.met.total() == 1 + len(CREATES) + len(LOOKS) + len(CLIPS)
-    assert ended.peak_mb < 400
+    assert ended.peak_mb < 300
 
 
 def test_no_verb_says_or_leaves_a_secret(siege):
