@@ -171,7 +171,7 @@ async def test_an_adopted_clip_deleted_later(make_lab):
 
 
 async def test_a_doubt_of_a_job_whose_folder_is_gone(make_lab):
-    """Its create call never arrived, and its clips' folder was deleted: it is sent now, and other jobs' runs go on."""
+    """Its create call never arrived, its folder was deleted: it is sent now, and other jobs' runs go on."""
     lab = make_lab()
     lab.die_at(1, "out")
     await lab.run(lab.manifest(1, job="one"))
