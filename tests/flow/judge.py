@@ -95,7 +95,6 @@ def rows_are_true(life: Life) -> None:
             else:
                 assert generation, f"{about}, and there is no generation {task.generation_id}"
                 assert generation["external_task_id"] == name, f"{about}, and has another's {generation}"
-            life.stale.discard(life.root_of(task.content_hash))
         is_stale = life.root_of(task.content_hash) in life.stale
         if task.status is Status.PENDING and not is_stale:
             assert not charges[name], f"{about}, and was bought"

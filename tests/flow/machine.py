@@ -201,6 +201,9 @@ class Machine(RuleBasedStateMachine):
             options["adopt_orphans" if adopts else "buy_again"] = True
             self.was_renamed = True
         self.had_another_key |= life.key != KEY
+        if not self._sells_an_id_once():
+            # what is bought, then found no more, and sold again under its id: nobody could know better
+            troubles = [t for t in troubles if t[0] != "faults" or "vanishes" not in t[1]]
         budget = options.get("max_usd", life.wishes.max_usd)
         before = judge.money(life, prepared.job, prepared.edition)
         ran = life.go(troubles, **options)

@@ -28,11 +28,11 @@ def test_whatever_a_person_does_each_clip_is_paid_once_and_comes_home():
 
 @pytest.mark.timeout(300)
 def test_the_machine_sees_a_batcher_that_keeps_no_receipts(monkeypatch):
-    """Its judge can say no: without receipts, some life pays twice."""
+    """Its judge can say no: without receipts, some life pays twice, or is about to."""
 
     async def append(*_, **__):
         pass
 
     monkeypatch.setattr(Receipts, "append", append)
-    with pytest.raises(AssertionError, match="charged more than once"):
+    with pytest.raises(AssertionError, match="charged more than once|and was bought"):
         run_state_machine_as_test(Machine, settings=settings(LIVES, max_examples=100, phases=[Phase.generate]))
