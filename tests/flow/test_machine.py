@@ -34,5 +34,5 @@ def test_the_machine_sees_a_batcher_that_keeps_no_receipts(monkeypatch):
         pass
 
     monkeypatch.setattr(Receipts, "append", append)
-    with pytest.raises(AssertionError, match="charged more than once|and was bought"):
+    with pytest.raises(AssertionError, match=r"charged more than once|and was bought"):
         run_state_machine_as_test(Machine, settings=settings(LIVES, max_examples=100, phases=[Phase.generate]))
