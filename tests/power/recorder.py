@@ -21,6 +21,7 @@ from power.calls import Call
 if TYPE_CHECKING:
     from storm import Storm
 
+RECEIPTS = ".batcher-receipts.jsonl"
 ROOT = 1
 """The job's folder among the inodes."""
 
@@ -53,6 +54,8 @@ class _Handle:
 
     inode: int
     appends: bool
+    opened: int
+    """The line that says so."""
     offset: int = 0
 
 
@@ -155,7 +158,7 @@ class Recorder:
                 path = Path(folder, name)
                 found[str(path.relative_to(self.folder))] = path.read_bytes()
         model = {path: bytes(self.contents[inode]) for path, inode in self.walk(self.names) if inode in self.contents}
-        return [p for p in found.keys() | model.keys() if found.get(p) != model.get(p) and not is_shared_memory(p)]
+        return [p for p in found.keys() | model.keys() if not _is_alike(p, found.get(p), model.get(p))]
 
     def walk(self, names: dict[tuple[int, str], int]) -> list[tuple[str, int]]:
         """Every path and its inode, folders too, as these names have it."""
@@ -229,12 +232,14 @@ class Recorder:
                 self._rename_all(call, path, (path, inode))
             elif "O_TRUNC" in call.args:
                 self._resize(call, path, inode, 0)
-        self._handles[call.result] = _Handle(inode=inode, appends=appends)
+        self._handles[call.result] = _Handle(inode=inode, appends=appends, opened=call.ended)
 
     _open = _openat
 
     def _close(self, call: Call) -> None:
-        self._handles.pop(call.fd, None)
+        handle = self._handles.get(call.fd)
+        if handle and handle.opened < call.began:  # else the number is another thread's by now, who was told first
+            del self._handles[call.fd]
 
     def _lseek(self, call: Call) -> None:
         if handle := self._handles.get(call.fd):
@@ -387,3 +392,10 @@ def need_strace(tmp_path: Path) -> None:
         pytest.fail(reason)
     if reason:
         pytest.skip(reason)
+
+
+def _is_alike(path: str, found: bytes | None, model: bytes | None) -> bool:
+    """Receipts are appended by two threads at once, and the trace does not tell who was first: their lines count."""
+    if path.endswith(RECEIPTS) and found and model:
+        return sorted(found.splitlines()) == sorted(model.splitlines())
+    return found == model or is_shared_memory(path)
