@@ -27,9 +27,11 @@ import anyio
 import flow.harness
 import trio
 from flow.harness import KEY, NOON, Lab, Ledger, Network
+from PIL import Image
 from trio import testing
 
 import batcher
+from batcher.assets import media
 from batcher.errors import BatcherError
 from batcher.http import httpx
 from batcher.simulator import World
@@ -284,6 +286,8 @@ class Mortal(Lab):
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout's own handler belongs to the parent
             signal.alarm(LIFE_S)
             shape._ours.cache_clear()  # a new process has worked nothing out yet
+            # FFmpeg's threads do not come along into a fork, and it would wait for them where a test has used it.
+            media.first_picture = lambda _: Image.new("RGB", (64, 36))
             trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True
             trio._core._run._r.seed(0)
             mock = testing.MockClock(autojump_threshold=0)
