@@ -187,16 +187,7 @@ class Batch:
         with self._recorded(command, job) as run_row:
             options = self._options_without_manifest(jobs[0], choices, buys=buys)
             s = self._session(account, selection, options, emit)
-            s.tell(
-                EventKind.RUN,
-                run=run_row.id,
-                tasks=self._total(selection),
-                provider=self.endpoint.scope,
-                limit=s.limit.value if buys else None,
-                simulated=self.endpoint.is_simulated,
-            )
-            for message in warnings:
-                s.tell(EventKind.WARNING, message=message)
+            self._tell_beginning(s, run_row, warnings)
             return await self._carry_out(s, run_row, folder)
 
     def _options_without_manifest(self, job: Job, choices: Choices, *, buys: bool) -> Options:
@@ -305,6 +296,19 @@ class Batch:
         )
         self.store.begin_run(row)
         return row
+
+    def _tell_beginning(self, s: Session, run_row: Run, warnings: Sequence[str]) -> None:
+        """What a run without a manifest is about."""
+        s.tell(
+            EventKind.RUN,
+            run=run_row.id,
+            tasks=self._total(s.selection),
+            provider=self.endpoint.scope,
+            limit=s.limit.value if s.options.buys else None,
+            simulated=self.endpoint.is_simulated,
+        )
+        for message in warnings:
+            s.tell(EventKind.WARNING, message=message)
 
     def _tell_plan(self, s: Session, prepared: Prepared, choices: Choices, warnings: Sequence[str]) -> None:
         if prepared.unfinished_edition:

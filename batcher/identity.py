@@ -77,6 +77,12 @@ def parts_of(external_id: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
+def is_like(external_id: str, *, job: str) -> bool:
+    """Whether it is an id of our making that begins as this job's do, under whatever namespace."""
+    parts = parts_of(external_id)
+    return parts is not None and parts[0].rpartition("-")[0] == slug_of(job)
+
+
 def derive_namespace(key: str) -> str:
     """The namespace of an account's ids, one-way from its API key: 32 hex digits.
 

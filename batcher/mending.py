@@ -10,11 +10,12 @@ from batcher.batch import Batch
 from batcher.choices import Choices
 from batcher.compose import options_without_manifest
 from batcher.errors import UsageError
-from batcher.events import Event, EventKind, Outcome
+from batcher.events import Event, EventKind
 from batcher.prepare import open_account
-from batcher.runner.outcome import FAILED, FINISHED, UNFINISHED, End, worst
+from batcher.runner.outcome import FAILED, FINISHED, UNFINISHED, End, outcome_of, worst
 from batcher.state.queries import Selection
 from batcher.tasks import Status
+from batcher.text import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,16 +64,7 @@ class Mending(Batch):
         )
         selection = replace(everything, ids=tuple(gone))
         s = self._session(account, selection, replace(options, alone=True), emit)
-        s.tell(
-            EventKind.RUN,
-            run=run_row.id,
-            tasks=len(gone),
-            provider=self.endpoint.scope,
-            limit=None,
-            simulated=self.endpoint.is_simulated,
-        )
-        for message in warnings:
-            s.tell(EventKind.WARNING, message=message)
+        self._tell_beginning(s, run_row, warnings)
         s.tell(EventKind.CHECKED, files=found.files, whole=found.whole, findings=len(found.findings))
         for finding in found.findings:
             s.tell(EventKind.WARNING, finding.task, message=self.described(finding))
@@ -116,23 +108,18 @@ class Mending(Batch):
             if finding.task.status is not Status.SUCCEEDED:
                 message = f"still not whole: {self.described(finding)}"
                 s.tell(EventKind.WARNING, finding.task, message=message)
-        outcome = (
-            s.stop.outcome
-            if s.stop
-            else {FINISHED: Outcome.DONE, FAILED: Outcome.FAILED}.get(code, Outcome.UNFINISHED)
-        )
-        return End(outcome=outcome, exit_code=code, next=tuple(self._next(left, everything, code)))
+        return End(outcome=outcome_of(s.stop, code), exit_code=code, next=tuple(self._next(left, everything, code)))
 
     def _next(self, left: Iterable[Finding], everything: Selection, code: int) -> Iterable[str]:
         job = everything.job or ""
         damaged = next((finding.task for finding in left if finding.what == "row"), None)
         if damaged:
             known = self.store.job(damaged.job, damaged.scope)
-            yield f"batcher recover {known.manifest if known and known.manifest else 'MANIFEST'}"
+            yield command("recover", known.manifest if known and known.manifest else "MANIFEST")
         if code not in (FINISHED, FAILED):
-            yield f"batcher verify {job} --repair".replace("  ", " ")
+            yield command("verify", job, "--repair")
         elif code == FAILED and not damaged:
-            yield f"batcher verify {job}".strip()
+            yield command("verify", job)
 
     async def _renew(self, s: Session, findings: Iterable[Finding], kind: str) -> None:
         """Write sidecars, or posters, anew where they are not as they were recorded."""

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from batcher.errors import AuthenticationError, UnavailableError
 from batcher.generations import GenerationStatus, RefusalKind
-from batcher.identity import external_task_id, parts_of, slug_of
+from batcher.identity import external_task_id, is_like, parts_of
 from batcher.state.planning import Used
 from batcher.times import unix
 
@@ -135,10 +135,8 @@ class Matcher:
 
     def is_stray(self, generation: Generation) -> bool:
         """Whether it may be this job's, and no id says whose."""
-        ours = generation.external_task_id
-        parts = parts_of(ours or "")
-        begins_alike = parts is not None and parts[0].rpartition("-")[0] == slug_of(self.job)
-        return begins_alike and ours not in self.elsewhere and self.content_of(generation) is None
+        ours = generation.external_task_id or ""
+        return is_like(ours, job=self.job) and ours not in self.elsewhere and self.content_of(generation) is None
 
     def by_content(self, generations: Iterable[Generation]) -> dict[str, list[Generation]]:
         """Each content's generations, the newest attempt first."""

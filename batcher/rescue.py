@@ -25,9 +25,9 @@ from batcher.prepare import commit, folder_name, open_account, prepare, refuse_r
 from batcher.rebuild import Matcher, earliest, editions_of, read_list, sent, time_of, used_by, why_unclear
 from batcher.recall import catch_up, sent_before
 from batcher.report.views import RecoverView, StrayGeneration
-from batcher.state.planning import UNMATCHED
 from batcher.state.queries import Selection
-from batcher.tasks import IN_FLIGHT, Status
+from batcher.tasks import IN_FLIGHT, ErrorCode, Status
+from batcher.text import command
 from batcher.times import iso
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class Rescue(Mending):
         freed = [
             store.resubmit(task, now=now)
             for task in store.tasks(everything, statuses=(Status.UNCLEAR,))
-            if task.error_code == UNMATCHED and reason is None
+            if task.error_code == ErrorCode.UNMATCHED and reason is None
         ]
         return self._view(
             main,
@@ -260,7 +260,7 @@ class Rescue(Mending):
     def _was_bought(self, task: Task, generations: list[Generation]) -> bool:
         """Whether a task that this state never saw accepted is at the provider all the same."""
         if task.status is Status.UNCLEAR:
-            return task.error_code == UNMATCHED
+            return task.error_code == ErrorCode.UNMATCHED
         attempt = self.store.attempt(task.external_task_id)
         is_unbought = task.status in (Status.PENDING, Status.FAILED) and not (attempt and attempt.generation_id)
         return is_unbought and any(g.external_task_id == task.external_task_id for g in generations)
@@ -308,10 +308,7 @@ class Rescue(Mending):
             case GenerationStatus.SUCCEEDED:
                 store.succeeded(task, found, now=ended_at)
             case GenerationStatus.FAILED:
-                message = found.message or "the provider gave no reason"
-                kind = retry.failure_class(message)
-                code = "moderation" if kind is retry.FailureClass.CONTENT else "failed"
-                store.failed(task, failure=(kind.value, code, message), bought=True, now=ended_at)
+                store.failed(task, failure=retry.failure(found.message), bought=True, now=ended_at)
         return 1
 
     def _view(
@@ -374,20 +371,20 @@ def _refuse_nothing(main: Prepared, clues: _Clues) -> None:
         raise UsageError(
             f"there is nothing to recover: the list of {main.scope} is empty, and {clues.folder.path} has neither"
             " receipts nor clips; nothing was written",
-            hint=f"if that is the right account, nothing was ever bought:  batcher run {main.manifest.path}",
+            hint=f"if that is the right account, nothing was ever bought:  {command('run', str(main.manifest.path))}",
         )
 
 
 def _next(view: RecoverView, main: Prepared) -> Iterator[str]:
     if view.unclear and view.strays:
         task = view.unclear[0] if len(view.unclear) == 1 else "TASK"
-        yield f"batcher resolve {task} --adopt {view.strays[0].generation_id}"
-        yield f"batcher recover {main.manifest.path}"
+        yield command("resolve", task, "--adopt", view.strays[0].generation_id)
+        yield command("recover", str(main.manifest.path))
     elif view.unclear:
-        yield f"batcher resolve {view.unclear[0]} --adopt TASK_ID | --resubmit | --drop"
+        yield f"{command('resolve', view.unclear[0])} --adopt TASK_ID | --resubmit | --drop"
     if view.counts.get(Status.PENDING, 0):
-        yield f"batcher run {main.manifest.path}"
+        yield command("run", str(main.manifest.path))
     elif any(view.counts.get(status, 0) for status in (*IN_FLIGHT, Status.SUCCEEDED)):
-        yield f"batcher collect {main.job}"
+        yield command("collect", main.job)
     if not view.unclear and view.counts.get(Status.FAILED, 0):
-        yield f"batcher retry {main.job} --failed"
+        yield command("retry", main.job, "--failed")

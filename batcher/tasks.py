@@ -66,6 +66,8 @@ class ErrorCode(StrEnum):
     """Create calls were made, none was answered, and each was proved to have created nothing."""
     UNCLEAR = "unclear"
     """A create call may have been taken."""
+    UNMATCHED = "unmatched"
+    """Unclear since `recover`: nothing says that it was sent, and nothing that it was not."""
     ASSET = "asset"
     """It is finished, and its clip could not be fetched yet."""
     EXPIRED = "expired"

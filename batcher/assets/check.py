@@ -7,6 +7,7 @@ import stat
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from batcher import folders
 from batcher.assets.disk import inside
 from batcher.assets.place import sha256_of
 from batcher.errors import DiskError
@@ -35,7 +36,7 @@ def examine(root: Path, asset: Asset) -> Ailment | None:
     except DiskError:
         return Ailment.OUTSIDE
     try:
-        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+        if path.is_symlink() and not folders.resolve(path).is_relative_to(folders.resolve(root)):
             return Ailment.OUTSIDE
         facts = os.stat(path)  # noqa: PTH116 - a pipe must not be opened, so its kind is asked first
         if not stat.S_ISREG(facts.st_mode):
@@ -45,5 +46,5 @@ def examine(root: Path, asset: Asset) -> Ailment | None:
         return None if sha256_of(path) == asset.sha256 else Ailment.CONTENT
     except (FileNotFoundError, NotADirectoryError):
         return Ailment.MISSING
-    except (OSError, RuntimeError):  # RuntimeError: links in a circle
+    except OSError:
         return Ailment.UNREADABLE

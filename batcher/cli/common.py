@@ -127,6 +127,16 @@ max_file_option = click.option(
 """For the verbs that read a manifest. Much more than this is a mistake, or somebody else's idea of a joke."""
 
 
+out_option = click.option(
+    "-o",
+    "--out",
+    envvar="BATCHER_OUT",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Output folder (BATCHER_OUT).  [output.dir]",
+)
+"""For the verbs that write clips."""
+
+
 class Duration(click.ParamType[float]):
     """`90`, `30m`, `5h` as seconds."""
 

@@ -108,7 +108,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return 1
     except Exception as exc:  # noqa: BLE001 - the one place where a defect of ours surfaces
-        leaf = exc.exceptions[0] if isinstance(exc, ExceptionGroup) else exc
+        leaf = _leaves(exc)[0]
         if isinstance(leaf, OSError) and leaf.errno in _FULL:
             return _say(f"the output cannot be written: {leaf.strerror}", "see where it goes", DiskError.exit_code)
         error = exhausted(leaf)

@@ -10,7 +10,7 @@ import anyio
 import click
 
 from batcher.choices import Choices
-from batcher.cli.common import Shared, max_file_option, shared_options
+from batcher.cli.common import Shared, max_file_option, out_option, shared_options
 from batcher.cli.run import load_all
 from batcher.connect import open_batch
 from batcher.report.document import SCHEMA, plain
@@ -30,13 +30,7 @@ if TYPE_CHECKING:
 @click.option("--allow-outside", is_flag=True, help="Let prompt files lie outside the manifest's folder.")
 @max_file_option
 @click.option("--wait", is_flag=True, help="Wait for another run on this state to end.")
-@click.option(
-    "-o",
-    "--out",
-    envvar="BATCHER_OUT",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Output folder (BATCHER_OUT).  [output.dir]",
-)
+@out_option
 @shared_options
 def recover(shared: Shared, manifest: Path, **flags: Any) -> int:
     """Rebuild a lost or copied state; or add what it does not know. Never spends, never sends.

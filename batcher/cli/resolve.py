@@ -11,8 +11,8 @@ from batcher.cli.common import Shared, shared_options
 from batcher.connect import open_batch
 from batcher.errors import UnavailableError, UsageError
 from batcher.generations import Sight
-from batcher.identity import parts_of, slug_of
-from batcher.state.planning import Used
+from batcher.identity import is_like
+from batcher.rebuild import used_by
 from batcher.state.queries import Queries
 from batcher.tasks import NEXT, Status
 from batcher.text import command, printable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from batcher.assets import Folder
     from batcher.batch import Batch
+    from batcher.generations import Generation
     from batcher.tasks import Task
 
 
@@ -85,17 +86,18 @@ async def _resolve(shared: Shared, name: str, scope: str, adopt: str | None, dro
             folder = batch.folder(task)
             if not _may_be(task, echo, {**batch.store.known_ids(task.scope), **await _sent(folder)}):
                 raise UsageError(f"generation {adopt} belongs to another task, {echo}", hint="check the id")
-            task = await _under_its_own_id(batch, task, echo)
+            task = await _under_its_own_id(batch, task, look.generation)
         batch.store.accepted(task, look.generation, request_id=None, how="adopted by hand", now=now)
         click.echo(f"{printable(task.name)} is generation {printable(adopt)}\nnext: {command('collect', task.job)}")
         return 0
 
 
-async def _under_its_own_id(batch: Batch, task: Task, echo: str) -> Task:
+async def _under_its_own_id(batch: Batch, task: Task, generation: Generation) -> Task:
     """Bought under another namespace: the task goes on under that id, also should the state be lost once more."""
-    now, account, parts = batch.clock.now(), batch.endpoint.fingerprint, parts_of(echo)
-    await batch.folder(task).receipts.append(echo, task.content_hash, account=account, now=now)
-    before = Used(external_task_id=echo, attempt=parts[1] if parts else 1, posts=1, account=account)
+    now, before = batch.clock.now(), used_by(generation, account=batch.endpoint.fingerprint)
+    await batch.folder(task).receipts.append(
+        before.external_task_id, task.content_hash, account=before.account, now=now
+    )
     with batch.store.transaction():
         return batch.store.inherit(task, before, instead=True, now=now)
 
@@ -106,6 +108,4 @@ async def _sent(folder: Folder) -> dict[str, str]:
 
 def _may_be(task: Task, echo: str, known: Mapping[str, str]) -> bool:
     """Whether a generation with another id may be this task's: an id of its job's, and nobody else's."""
-    parts = parts_of(echo)
-    is_alike = parts is not None and parts[0].rpartition("-")[0] == slug_of(task.job)
-    return is_alike and known.get(echo, task.content_hash) == task.content_hash
+    return is_like(echo, job=task.job) and known.get(echo, task.content_hash) == task.content_hash

@@ -18,6 +18,7 @@ from batcher.cli.common import (
     Shared,
     is_terminal,
     max_file_option,
+    out_option,
     shared_options,
     variables_of,
 )
@@ -65,13 +66,7 @@ if TYPE_CHECKING:
 @max_file_option
 @click.option("--adopt-orphans", is_flag=True, help="A renamed job takes its old tasks over.")
 @click.option("--buy-again", is_flag=True, help="A renamed job pays for them once more.")
-@click.option(
-    "-o",
-    "--out",
-    envvar="BATCHER_OUT",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Output folder (BATCHER_OUT).  [output.dir]",
-)
+@out_option
 @shared_options
 def run(shared: Shared, manifests: tuple[Path, ...], **flags: Any) -> int:
     """Check, expand, submit, wait and download. The same command again continues.

@@ -12,7 +12,7 @@ import click
 
 from batcher.assets import Folder
 from batcher.audit import audit
-from batcher.cli.common import Shared, shared_options
+from batcher.cli.common import Shared, is_terminal, shared_options
 from batcher.cli.course import follow
 from batcher.connect import open_batch
 from batcher.errors import UsageError
@@ -22,6 +22,7 @@ from batcher.report.verify import verify_text
 from batcher.report.views import FileTrouble, VerifyView
 from batcher.runner.outcome import worst
 from batcher.state.queries import Queries, Selection
+from batcher.text import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,11 +82,11 @@ def _verify(shared: Shared, state: Queries, job: str | None, jobs: list[Job]) ->
 
 def _next(findings: tuple[Finding, ...], *, folder_of: list[Job], job: str | None) -> Iterator[str]:
     if any(finding.is_mendable for finding in findings):
-        yield " ".join(filter(None, ("batcher verify", job, "--repair")))
+        yield command("verify", job or "", "--repair")
     damaged = {(finding.task.job, finding.task.scope) for finding in findings if finding.what == "row"}
     for known in folder_of:
         if (known.job, known.scope) in damaged:
-            yield f"batcher recover {known.manifest or 'MANIFEST'}"
+            yield command("recover", known.manifest or "MANIFEST")
 
 
 async def _repair(shared: Shared, job: str | None, scope: str, wait: bool) -> int:  # noqa: FBT001 - anyio.run passes by position
@@ -99,7 +100,7 @@ async def _repair(shared: Shared, job: str | None, scope: str, wait: bool) -> in
 @contextmanager
 def _bar(shared: Shared) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on a terminal's stderr while files are read; it goes when they are."""
-    if shared.quiet or not sys.stderr.isatty():
+    if shared.quiet or not is_terminal(sys.stderr):
         yield None
         return
     from rich.console import Console  # noqa: PLC0415 - start-up time

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batcher.generations import RefusalKind
+from batcher.tasks import ErrorCode
 
 if TYPE_CHECKING:
     from random import Random
@@ -98,6 +99,13 @@ def failure_class(message: str) -> FailureClass:
     """The class of a generation that failed at the provider: its words are all there is, no code comes with them."""
     lowered = message.casefold()
     return FailureClass.CONTENT if any(word in lowered for word in MODERATION) else FailureClass.PROVIDER
+
+
+def failure(message: str) -> tuple[FailureClass, ErrorCode, str]:
+    """What to record of a generation that failed at the provider: class, code, and the reason it gave."""
+    kind = failure_class(message)
+    code = ErrorCode.MODERATION if kind is FailureClass.CONTENT else ErrorCode.FAILED
+    return kind, code, message or "the provider gave no reason"
 
 
 def after_failure(message: str, *, attempt: int, attempts: int, rng: Random) -> BuyAgain | Fail:

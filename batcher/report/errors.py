@@ -146,6 +146,11 @@ TASK_CODES: dict[ErrorCode, Explanation] = {
         "Unknown. Its price stays reserved.",
         "Look at the provider's own list, then `batcher resolve TASK --adopt TASK_ID`, `--resubmit` or `--drop`.",
     ),
+    ErrorCode.UNMATCHED: Explanation(
+        "`recover` found nothing of it, and nothing that proves that it was never bought. Never sent by itself.",
+        "Unknown. Its price stays reserved.",
+        "`batcher recover MANIFEST` tells what may be its generation; then `batcher resolve TASK`.",
+    ),
     ErrorCode.ASSET: Explanation(
         "Finished, and not fetched yet: the provider shows no file, a broken one, or an address that is not allowed.",
         "Yes. It is not bought again.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from batcher.report.layout import bounded, columns, next_lines
 from batcher.report.lines import in_flight
 from batcher.tasks import Status
-from batcher.text import printable
+from batcher.text import command, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ def _strays(view: RecoverView) -> Iterator[str]:
         yield "  look at each at the provider; where you know its task:"
         name = view.unclear[0] if len(view.unclear) == 1 else "TASK"
         for stray in view.strays:
-            yield printable(f"    batcher resolve {name} --adopt {stray.generation_id}")
+            yield f"    {command('resolve', name, '--adopt', stray.generation_id)}"
         yield "  then recover again: what is left of the unclear ones is set free when no stray is left"
 
 

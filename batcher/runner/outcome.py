@@ -49,9 +49,13 @@ def conclude(s: Session) -> End:
         stop=s.stop,
         pending_counts=s.options.buys and s.options.limit is None,
     )
+    return End(outcome=outcome_of(s.stop, code), exit_code=code, next=tuple(_next(s, counts, code)))
+
+
+def outcome_of(stop: Stop | None, code: int) -> Outcome:
+    """The word for an end: that of what stopped the run, or what its exit code means."""
     by_code = {FINISHED: Outcome.DONE, FAILED: Outcome.FAILED}
-    outcome = s.stop.outcome if s.stop else by_code.get(code, Outcome.UNFINISHED)
-    return End(outcome=outcome, exit_code=code, next=tuple(_next(s, counts, code)))
+    return stop.outcome if stop else by_code.get(code, Outcome.UNFINISHED)
 
 
 def exit_code(counts: Mapping[str, int], *, overdue: int, stop: Stop | None, pending_counts: bool) -> int:

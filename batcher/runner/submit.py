@@ -16,6 +16,7 @@ from batcher.policy.submission import Action, Evidence
 from batcher.runner.look import look, note_answer, note_reach, note_unreachable, prove, stop_for
 from batcher.runner.session import Stop
 from batcher.tasks import ErrorCode, Status
+from batcher.text import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -237,9 +238,10 @@ class _Submission:
                 error = exc
                 s.tell(EventKind.WARNING, self.task, message=f"{exc.message}; {what}: trying again to record it")
                 await anyio.sleep(wait)
+        by_hand = command("resolve", self.task.name, "--adopt", generation.id)
         raise type(error)(
             f"{error.message}; {what} and could not be recorded",
-            hint=f"{error.hint}; should it end unclear:  batcher resolve {self.task.name} --adopt {generation.id}",
+            hint=f"{error.hint}; should it end unclear:  {by_hand}",
         ) from error
 
     def _believe(self) -> None:

@@ -193,11 +193,10 @@ def _learn(s: Session, task: Task, generation: Generation) -> None:
 
 
 def _failed(s: Session, task: Task, generation: Generation) -> Task:
-    reason = generation.message or "the provider gave no reason"
+    failure = retry.failure(generation.message)
+    _, code, reason = failure
     decision = retry.after_failure(reason, attempt=task.attempt, attempts=task.attempts_allowed, rng=s.rng)
-    kind = retry.failure_class(reason)
-    code = ErrorCode.MODERATION if kind is retry.FailureClass.CONTENT else ErrorCode.FAILED
-    task = s.store.failed(task, failure=(kind, code, reason), bought=True, now=s.clock.now())
+    task = s.store.failed(task, failure=failure, bought=True, now=s.clock.now())
     if isinstance(decision, retry.BuyAgain):
         task = s.store.next_attempt(
             task,

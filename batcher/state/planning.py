@@ -11,7 +11,7 @@ from batcher.errors import StateError
 from batcher.identity import content_hash, external_task_id
 from batcher.state.records import Records
 from batcher.state.rows import task_of
-from batcher.tasks import NEXT, Status
+from batcher.tasks import NEXT, ErrorCode, Status
 from batcher.text import command
 from batcher.times import iso
 
@@ -42,9 +42,6 @@ class Used:
     account: str
     """The fingerprint of the key it was sent with; empty where that is not known."""
 
-
-UNMATCHED = "unmatched"
-"""The error code of an unclear task that `recover` made: nothing says that it was sent, nothing that it was not."""
 
 NO_ERROR = {"error_class": None, "error_code": None, "error_message": None}
 
@@ -100,7 +97,7 @@ class Planning(Records):
                 "created_at": iso(now),
             }
             if unclear and not before:
-                row |= {"error_class": "unclear", "error_code": UNMATCHED, "error_message": unclear}
+                row |= {"error_class": ErrorCode.UNCLEAR, "error_code": ErrorCode.UNMATCHED, "error_message": unclear}
             task = self._insert(row)
             if task is not None:
                 added.append(task)
@@ -165,7 +162,7 @@ class Planning(Records):
         if task.status in (Status.DOWNLOADED, Status.CANCELLED):
             raise StateError(
                 f"{task.name} is {task.status}: it cannot go back to {Status.SUBMITTING}",
-                hint=f"batcher show {task.name}  tells what became of it",
+                hint=f"{command('show', task.name)}  tells what became of it",
             )
         if instead and task.status is Status.UNCLEAR:
             self._attempt(task, "status = 'pending', cost_usd = 0, error_message = NULL")

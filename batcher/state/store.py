@@ -18,6 +18,7 @@ from batcher.state.file import open_for_writing
 from batcher.state.mounts import network_mount
 from batcher.state.planning import NO_ERROR, Planning
 from batcher.tasks import ErrorCode, Status
+from batcher.text import command
 from batcher.times import iso
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Store(Planning):
         raise StateError(
             f"{self.path}: the row of {task.name} (task {task.id}) is damaged: its content does not give its hash, or"
             " its attempt is not there; it was not sent",
-            hint=f"restore a backup, or let  batcher recover {manifest}  write it anew; batcher verify lists all",
+            hint=f"restore a backup, or let  {command('recover', manifest)}  write it anew; batcher verify lists all",
         )
 
     def count_post(self, task: Task) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -92,3 +93,19 @@ def test_a_signal_before_the_run_has_begun(cli, manifest, number, code):
             return await follow(batch, shared, work)
 
     assert anyio.run(interrupted) == code
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_full_disk_under_the_output_is_no_defect_however_deep_it_is_wrapped(cli, manifest, monkeypatch, depth):
+    """Each task group that an error passes through wraps it once more."""
+    error: Exception = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for _ in range(depth):
+        error = ExceptionGroup("a task group", [error])
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("batcher.cli.run.load_all", fails)
+    told = cli("run", manifest)
+    assert told.code == 78
+    assert "the output cannot be written" in told.err

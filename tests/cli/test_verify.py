@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sqlite3
 import stat
 import subprocess
@@ -55,6 +56,26 @@ def test_what_is_not_whole_is_named_with_the_next_command(cli, home):
     assert result.code == 1
     assert "heron-16x9-t1  video  out/birds-simulated/heron-16x9-t1.mp4  missing" in result.out
     assert "next: batcher verify birds --repair" in result.out
+
+
+def test_the_next_command_can_be_pasted_whatever_a_state_calls_its_manifest(cli, home):
+    """A stranger's state names a manifest that a shell would run."""
+    path = "a b; $(true).yaml"
+    with contextlib.closing(sqlite3.connect("state.db")) as state, state:
+        state.execute("UPDATE jobs SET manifest = ?", (path,))
+        state.execute("UPDATE tasks SET request = replace(request, 'heron', 'egret')")
+    commands = [
+        shlex.split(line.removeprefix("next:")) for line in cli("verify").out.splitlines() if "recover" in line
+    ]
+    assert commands == [["batcher", "recover", path]]
+    told = cli("verify", "--repair").err
+    assert any(shlex.split(line)[-2:] == ["recover", path] for line in told.splitlines() if "batcher recover" in line)
+
+
+def test_nobody_listens(cli, home, monkeypatch):
+    """stderr was closed before we began: no bar, and the answer all the same."""
+    monkeypatch.setattr("sys.stderr", None)
+    assert cli("verify").code == 0
 
 
 def test_repaired_it_is_whole_and_nothing_was_bought(cli, home):

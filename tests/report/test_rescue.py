@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
+
 from batcher.report.recover import recover_text
 from batcher.report.verify import verify_text
 from batcher.report.views import FileTrouble, RecoverView, StrayGeneration, VerifyView
@@ -66,3 +69,10 @@ def test_many_unclear_are_counted():
 
 def test_all_whole_is_one_line():
     assert verify_text(VerifyView(files=24, whole=24)) == "24 files: 24 whole"
+
+
+def test_a_strays_command_is_one_word_an_argument():
+    """A provider's id may hold what a shell would run: pasted, it is an id."""
+    text = recover_text(view(unclear=("fox",), reason="lost", strays=(replace(STRAY, generation_id="8; $(true)"),)))
+    [line] = [line for line in text.splitlines() if "resolve fox" in line and "--adopt" in line]
+    assert shlex.split(line) == ["batcher", "resolve", "fox", "--adopt", "8; $(true)"]
