@@ -36,13 +36,14 @@ async def run(s: Session) -> None:
     """
     s.slots.total_tokens = s.options.downloads
     try:
-        async with anyio.create_task_group() as group:
-            s.whole = group.cancel_scope
-            group.start_soon(_heartbeat, s)
-            if s.options.deadline_s is not None:
-                group.start_soon(_deadline, s, s.options.deadline_s)
-            await _Loop(s, group).run()
-            group.cancel_scope.cancel()
+        with s.store.grouped():
+            async with anyio.create_task_group() as group:
+                s.whole = group.cancel_scope
+                group.start_soon(_heartbeat, s)
+                if s.options.deadline_s is not None:
+                    group.start_soon(_deadline, s, s.options.deadline_s)
+                await _Loop(s, group).run()
+                group.cancel_scope.cancel()
     finally:
         s.whole = None
         with suppress(BatcherError):  # the reason is already told: the state or the disk stopped the run
@@ -163,7 +164,6 @@ class _Loop:
         s.tally["claimed"] += 1
         if self._missing_canaries():
             self.canaries.append(task.id)
-        s.tell(EventKind.SUBMIT, task)
         self._start(task, is_ours=True)
         return True
 
@@ -183,6 +183,9 @@ class _Loop:
     async def _walk(self, task: Task, is_ours: bool) -> None:  # noqa: FBT001 - a task group passes by position
         s = self.s
         try:
+            await s.store.durable()  # the claim: the walks that begin together share its commit
+            if is_ours:
+                s.tell(EventKind.SUBMIT, task)
             await walk(s, task, is_ours=is_ours)
         except BatcherError as exc:
             s.halt_for(exc)
@@ -230,6 +233,7 @@ class _Loop:
         s = self.s
         if found := await s.folder(task).adopt(task):  # moved with its folder, or written under its other name
             s.store.refound(task, found)
+            await s.store.durable()
             return
         s.tell(EventKind.WARNING, task, message=f"{task.name}: its file is gone from disk, fetching it again")
         self._start(s.store.missing(task, now=s.clock.now()), is_ours=False)
