@@ -202,6 +202,7 @@ class _Loop:
             )
         finally:
             s.walking.pop(task.id, None)
+            s.looked_late.discard(task.id)
             self._count_failures()
             s.nudge()
 
@@ -241,8 +242,7 @@ class _Loop:
     def _only_waits_for_overdue(self) -> bool:
         """Whether nothing is left that is worth waiting for. An overdue task gets one look a run."""
         s = self.s
-        tasks = [s.store.task(walk.task.id) for walk in list(s.walking.values())]
-        return all(task.overdue and task.id in s.looked_late for task in tasks)
+        return all(task_id in s.looked_late and s.store.task(task_id).overdue for task_id in s.walking)
 
     def _patience(self, due: str | None, now: float) -> float:
         """Seconds until the next resting task may go. One that may go already waits for room, which wakes us."""
