@@ -100,10 +100,16 @@ class Records(Queries):
             },
         )
 
+    def save_limit(self, scope: str, limit: int, *, now: float) -> None:
+        """Remember how many generations an account takes at once."""
+        self._upsert(
+            "limits", ("scope", "class"), {"scope": scope, "class": "", "concurrency": limit, "updated_at": iso(now)}
+        )
+
     def save_learnt(
         self, scope: str, *, limit: int | None, durations: Mapping[str, Sequence[float]], now: float
     ) -> None:
-        rows: list[dict[str, Any]] = [{"class": "", "concurrency": limit, "durations": None}]
+        rows: list[dict[str, Any]] = [] if limit is None else [{"class": "", "concurrency": limit, "durations": None}]
         rows += [
             {"class": name, "concurrency": None, "durations": json.dumps(list(times)[-REMEMBERED_DURATIONS:])}
             for name, times in durations.items()
