@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
+from batcher.catalog import class_of
 from batcher.events import Active, Event, EventKind, Outcome
 from batcher.policy import concurrency, submission
 from batcher.policy.budget import Budget
-from batcher.policy.polling import Pace
+from batcher.policy.polling import Durations, Pace
 from batcher.tasks import Status
 from batcher.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from random import Random
 
     from batcher.assets import Folder
     from batcher.errors import BatcherError
     from batcher.fetch import Fetch
     from batcher.providers.interface import Provider
+    from batcher.runner.room import RollCall
     from batcher.state.queries import Selection
     from batcher.state.rows import Account
     from batcher.state.store import Store
@@ -117,7 +119,13 @@ class Session:
     emit: Callable[[Event], None]
 
     limit: concurrency.Limit = field(default_factory=concurrency.Limit)
-    durations: dict[str, list[float]] = field(default_factory=dict)
+    roll: RollCall | None = None
+    sending: set[int] = field(default_factory=set)
+    """Tasks claimed whose create call has no answer yet."""
+    naps: dict[int, anyio.CancelScope] = field(default_factory=dict)
+    """The waits between two looks that may be cut short."""
+    durations: dict[str, Durations] = field(default_factory=dict)
+    """How long generations take, by class: from earlier runs and from this one."""
     proof_tried: bool = False
     proving: anyio.Lock = field(default_factory=anyio.Lock)
     stop: Stop | None = None
@@ -205,6 +213,18 @@ class Session:
             await self.leaving.wait()
         return not self.is_leaving
 
+    async def nap(self, task: Task, seconds: float) -> bool:
+        """Wait as `sleep` does, or until `rouse`."""
+        with anyio.move_on_after(max(0.0, seconds)) as self.naps[task.id]:
+            await self.leaving.wait()
+        self.naps.pop(task.id, None)
+        return not self.is_leaving
+
+    def rouse(self, task_id: int) -> None:
+        """There is reason to look at this task before its time."""
+        if task_id in self.naps:
+            self.naps[task_id].cancel()
+
     def nudge(self) -> None:
         """Something changed that the claim loop may want to know."""
         self.wake.set()
@@ -260,7 +280,8 @@ class Session:
 
     def learn(self, task: Task, seconds: float) -> None:
         if math.isfinite(seconds) and seconds >= 0:
-            self.durations.setdefault(class_of(task.request), []).append(seconds)
+            name = class_of(task.request)
+            self.durations[name] = self.durations.get(name, Durations()).with_finished(seconds)
 
     def save_account(self, **changes: Any) -> None:
         self.account = replace(self.account, **changes)
@@ -275,9 +296,3 @@ class Walking:
     status: str
     since: float
     look_at: float | None
-
-
-def class_of(request: Mapping[str, Any]) -> str:
-    """The class of generations that take similar times: model, mode and duration."""
-    words = (request.get("model_name", "kling-v1"), request.get("mode", "std"), f"{request.get('duration', 5)}s")
-    return " ".join(str(word) for word in words)

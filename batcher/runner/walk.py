@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batcher.assets import BrokenClipError
-from batcher.catalog import usual_units
+from batcher.catalog import class_of, usual_units
 from batcher.errors import DiskError
 from batcher.events import EventKind
 from batcher.fetch import FetchError, FetchFault
 from batcher.generations import Generation, GenerationStatus, Look, RefusalKind, Sight
-from batcher.policy import budget, concurrency, polling, retry
+from batcher.policy import budget, polling, retry
 from batcher.policy import submission as protocol
+from batcher.runner import room
 from batcher.runner.look import look, note_reach, stop_for
-from batcher.runner.session import class_of
 from batcher.runner.submit import fresh, inherited, submit
-from batcher.tasks import IN_FLIGHT, ErrorCode, Status
+from batcher.tasks import ErrorCode, Status
 from batcher.text import human_usd
 from batcher.times import unix
 
@@ -65,11 +65,15 @@ async def _wait(s: Session, task: Task) -> Task:
     wait = _first_look(s, task)
     while True:
         s.show(task, task.status, next_look_s=wait)
-        if not await s.sleep(wait):
+        if not await s.nap(task, wait):
             return task
+        if room.is_called(s, task) and not await s.sleep(s.options.pace.floor_s):
+            return task
+        asked_at = s.clock.monotonic()
         seen = await _find(s, task)
         if seen.generation is not None:
             failures = 0
+            room.seen(s, task, seen.generation, asked_at=asked_at)
             task = _advance(s, task, seen.generation)
             if task.status not in (Status.SUBMITTED, Status.PROCESSING):
                 return task
@@ -91,7 +95,8 @@ def _first_look(s: Session, task: Task) -> float:
 
 def _next_look(s: Session, task: Task) -> float:
     age = max(0.0, s.clock.now() - unix(task.submitted_at)) if task.submitted_at else 0.0
-    typical = polling.typical_s(s.durations.get(class_of(task.request), ()))
+    learnt = s.durations.get(class_of(task.request))
+    typical = learnt.expected_s if learnt else None
     return polling.next_look_s(age_s=age, typical_s=typical, pace=s.options.pace, rng=s.rng)
 
 
@@ -150,12 +155,6 @@ def _advance(s: Session, task: Task, generation: Generation) -> Task:
                 task,
                 message=f"the provider uses a status no document has, {generation.raw_status!r}; looking on",
             )
-    if task.status in IN_FLIGHT:
-        running = s.store.running(s.account.scope)
-        grown = concurrency.after_full(s.limit, running=running, now=s.clock.monotonic())
-        if grown != s.limit:
-            s.limit = grown
-            s.nudge()
     return task
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database
 
+    from batcher.policy.polling import Durations
     from batcher.state.rows import Account, Attempt, Job
     from batcher.tasks import Asset, Task
 
@@ -145,17 +146,6 @@ class Queries:
             (scope, iso(overdue_before)),
         )[0]
         return int(row["n"])
-
-    def running(self, scope: str) -> int:
-        """How many the provider has accepted and, as far as we know, still works on."""
-        return int(
-            self._rows(
-                "SELECT count(*) AS n FROM tasks WHERE scope = ?"
-                " AND status IN ('submitting','submitted','processing','succeeded','unclear')"
-                " AND status IN ('submitted','processing')",
-                (scope,),
-            )[0]["n"]
-        )
 
     def counts(self, selection: Selection) -> dict[str, int]:
         where, values = selection.where()
@@ -367,8 +357,8 @@ class Queries:
         )
         return rows[0]["manifest"] if rows else None
 
-    def learnt(self, scope: str) -> tuple[int | None, dict[str, list[float]]]:
-        """The learnt limit of an account, and finished times (seconds) by class."""
+    def learnt(self, scope: str) -> tuple[int | None, dict[str, Durations]]:
+        """The learnt limit of an account, and how long generations take, by class."""
         limit, durations = None, {}
         for row in self._rows("SELECT * FROM limits WHERE scope = ?", (scope,)):
             if row["class"] == "":
