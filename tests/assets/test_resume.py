@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import resource
-from pathlib import Path
 
 import anyio
 import pytest
@@ -364,7 +363,7 @@ async def test_something_planted_stops_the_run_and_is_left_alone(folder, film, c
             os.mkfifo(planted)
     with pytest.raises(DiskError, match="did not make"):
         await save(folder, url)
-    assert planted.name in os.listdir(planted.parent)
+    assert planted in list(planted.parent.iterdir())
     assert victim.read_bytes() == before
     assert cdn.requests == []
 
@@ -389,8 +388,10 @@ async def test_a_file_that_another_process_writes_is_not_gone_on_with(folder, fi
 
 async def test_a_new_file_is_locked_from_the_start(folder):
     part = disk.open_draft(folder.path / "x.mp4", owner="x")
-    with Path(part.path).open("rb") as again, pytest.raises(BlockingIOError):
+    again = os.open(part.path, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
         fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(again)
     part.discard()
     assert tree(folder.root) == {}
 
