@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,7 @@ from batcher.tasks import Status
 from batcher.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from random import Random
 
     from batcher.assets import Folder
@@ -45,6 +46,10 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that never jump: for every wait."""
         ...
+
+
+Hints = Callable[[Callable[[str], object]], Coroutine[None, None, None]]
+"""Gives each hint, an id that something moved for, to a function, for ever."""
 
 
 class RealClock:
@@ -116,6 +121,7 @@ class Session:
     rng: Random
     emit: Callable[[Event], None]
 
+    hints: Hints | None = None
     limit: concurrency.Limit = field(default_factory=concurrency.Limit)
     durations: dict[str, list[float]] = field(default_factory=dict)
     proof_tried: bool = False
