@@ -97,9 +97,8 @@ async def reach(endpoint: Endpoint, state: Path, environment: Environment) -> As
         base_url = endpoint.base_url
         if base_url is None:
             base_url = stack.enter_context(_simulator(state, environment)).base_url
-        api = CometApi(
-            ApiClient(base_url=base_url, key=endpoint.key), scope=endpoint.scope, callback_url=callback_url
-        )
+        client = ApiClient(base_url=base_url, key=endpoint.key)
+        api = CometApi(client, scope=endpoint.scope, callback_url=endpoint.callback_url)
         stack.push_async_callback(api.aclose)
         yield api
 

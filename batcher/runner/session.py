@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
+from batcher.catalog import class_of
 from batcher.events import Active, Event, EventKind, Outcome
 from batcher.policy import concurrency, submission
 from batcher.policy.budget import Budget
-from batcher.policy.polling import Pace
+from batcher.policy.polling import Durations, Pace
 from batcher.tasks import Status
 from batcher.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator
     from random import Random
 
     from batcher.assets import Folder
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from batcher.state.rows import Account
     from batcher.state.store import Store
     from batcher.tasks import Task
+
+    Hints = Callable[[Callable[[str], object]], Coroutine[None, None, None]]
+    """Gives each hint, an id for which something moved, to a function, for ever."""
 
 
 MAX_DOUBTS = 3
@@ -46,10 +49,6 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that never jump: for every wait."""
         ...
-
-
-Hints = Callable[[Callable[[str], object]], Coroutine[None, None, None]]
-"""Gives each hint, an id that something moved for, to a function, for ever."""
 
 
 class RealClock:
@@ -123,7 +122,8 @@ class Session:
 
     hints: Hints | None = None
     limit: concurrency.Limit = field(default_factory=concurrency.Limit)
-    durations: dict[str, list[float]] = field(default_factory=dict)
+    durations: dict[str, Durations] = field(default_factory=dict)
+    """How long generations take, by class: from earlier runs and from this one."""
     proof_tried: bool = False
     proving: anyio.Lock = field(default_factory=anyio.Lock)
     stop: Stop | None = None
@@ -211,6 +211,9 @@ class Session:
             await self.leaving.wait()
         return not self.is_leaving
 
+    def hint(self, any_id: str) -> None:
+        """Stub."""
+
     def nudge(self) -> None:
         """Something changed that the claim loop may want to know."""
         self.wake.set()
@@ -266,7 +269,8 @@ class Session:
 
     def learn(self, task: Task, seconds: float) -> None:
         if math.isfinite(seconds) and seconds >= 0:
-            self.durations.setdefault(class_of(task.request), []).append(seconds)
+            name = class_of(task.request)
+            self.durations[name] = self.durations.get(name, Durations()).with_finished(seconds)
 
     def save_account(self, **changes: Any) -> None:
         self.account = replace(self.account, **changes)
@@ -281,9 +285,3 @@ class Walking:
     status: str
     since: float
     look_at: float | None
-
-
-def class_of(request: Mapping[str, Any]) -> str:
-    """The class of generations that take similar times: model, mode and duration."""
-    words = (request.get("model_name", "kling-v1"), request.get("mode", "std"), f"{request.get('duration', 5)}s")
-    return " ".join(str(word) for word in words)

@@ -37,7 +37,7 @@ class Awaited:
         return token
 
     def ours(self, ids: Iterable[str]) -> list[str]:
-        """Our ids of the tasks that are open under these ids, the provider's or ours. None where it cannot be told."""
+        """Our ids of the tasks that are open under these ids, the provider's or ours. None if nobody can tell."""
         found: dict[str, None] = {}
         try:
             db = self._current()
