@@ -43,7 +43,7 @@ class Allowance:
 
     def takes(self, now: float) -> bool:
         """Whether one more is allowed now."""
-        passed = 0.0 if self._at is None else max(0.0, now - self._at)
+        passed = 0.0 if self._at is None else now - self._at
         self._left, self._at = min(float(BURST), self._left + passed * PER_S), now
         if self._left < 1:
             return False
