@@ -61,11 +61,11 @@ def listen(state: Path, *, given: str, token: str, port: int | None, secret: str
             try:
                 receiver = stack.enter_context(Receiver(app, port=wanted))
                 url = with_port(url, receiver.port)
-            except (OSError, OverflowError) as exc:
+            except OSError as exc:
                 if not _is_served(wanted, token):
                     notes.append(
-                        f"no callbacks, only polling: port {wanted} cannot be listened on"
-                        f" ({getattr(exc, 'strerror', None) or exc}); BATCHER_CALLBACK_PORT names another"
+                        f"no callbacks, only polling: port {wanted} cannot be listened on ({exc});"
+                        " BATCHER_CALLBACK_PORT names another"
                     )
         yield Callbacks(url=url, pass_on=inbox.pass_on, notes=tuple(notes))
 

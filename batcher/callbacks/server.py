@@ -53,7 +53,10 @@ class Receiver:
 
     def __init__(self, app: Starlette, *, host: str = "127.0.0.1", port: int) -> None:
         """Listen at once; `port` 0 takes a free one. Raises OSError where the port is taken."""
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        except OSError as exc:  # without the place, which the caller says in its own words
+            raise OSError((exc.strerror or str(exc)).partition(" (while")[0]) from exc
         self.port: int = listener.getsockname()[1]
         self.base_url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         config = uvicorn.Config(

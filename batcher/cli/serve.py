@@ -60,7 +60,7 @@ def serve(shared: Shared, *, host: str, port: int, public_url: str | None) -> in
             receiver = Receiver(app, host=host, port=port)
         except OSError as exc:
             raise ConfigurationError(
-                f"cannot listen on {host} port {port}: {exc.strerror or exc}", hint="name another one: --port PORT"
+                f"cannot listen on {host} port {port}: {exc}", hint="name another one: --port PORT"
             ) from exc
         with receiver:
             url = url or f"{receiver.base_url}{PATH}{token}"

@@ -201,6 +201,7 @@ class _Loop:
             )
         finally:
             s.walking.pop(task.id, None)
+            s.hinted.pop(task.id, None)
             self._count_failures()
             s.nudge()
 

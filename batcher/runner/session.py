@@ -121,6 +121,8 @@ class Session:
     emit: Callable[[Event], None]
 
     hints: Hints | None = None
+    hinted: dict[int, anyio.Event] = field(default_factory=dict)
+    """By task: set when somebody says that it moved."""
     limit: concurrency.Limit = field(default_factory=concurrency.Limit)
     durations: dict[str, Durations] = field(default_factory=dict)
     """How long generations take, by class: from earlier runs and from this one."""
@@ -211,8 +213,21 @@ class Session:
             await self.leaving.wait()
         return not self.is_leaving
 
+    async def sleep_unless_hinted(self, task: Task, seconds: float) -> bool:
+        """Wait, unless somebody says that this task moved, or the run leaves: False then.
+
+        What is said during the look that follows counts for the next wait.
+        """
+        with anyio.move_on_after(0.0 if self.is_leaving else max(0.0, seconds)):
+            await self.hinted.setdefault(task.id, anyio.Event()).wait()
+        self.hinted[task.id] = anyio.Event()
+        return not self.is_leaving
+
     def hint(self, any_id: str) -> None:
-        """Stub."""
+        """Somebody says that a generation moved, by its id or by ours: look now. A stranger's word, and no more."""
+        for walk in self.walking.values():
+            if any_id in (walk.task.external_task_id, walk.task.generation_id):
+                self.hinted.setdefault(walk.task.id, anyio.Event()).set()
 
     def nudge(self) -> None:
         """Something changed that the claim loop may want to know."""
@@ -231,6 +246,8 @@ class Session:
     def leave(self) -> None:
         """Wait for nothing at the provider any more; what waits there is the next run's."""
         self.leaving.set()
+        for event in self.hinted.values():
+            event.set()
         self.nudge()
 
     def abort(self) -> None:

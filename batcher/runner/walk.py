@@ -64,7 +64,7 @@ async def _wait(s: Session, task: Task) -> Task:
     wait = _first_look(s, task)
     while True:
         s.show(task, task.status, next_look_s=wait)
-        if not await s.sleep(wait):
+        if not await s.sleep_unless_hinted(task, wait):
             return task
         seen = await _find(s, task)
         if seen.generation is not None:

@@ -47,7 +47,7 @@ class Door:
                 answer = b""
                 while piece := connection.recv(65536):
                     answer += piece
-            except ConnectionError:
+            except OSError:  # reset, or no longer connected
                 return b""
             return answer
 

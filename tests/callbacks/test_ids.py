@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcher.callbacks.ids import MAX_IDS, ids_in, is_id
@@ -32,6 +32,15 @@ JSON = st.recursive(
 )
 def test_flat_wrapped_or_in_a_list_the_ids_are_found(payload):
     assert ids_in(json.dumps(payload).encode()) == ("867283741759111202", "birds-00ff-a1")
+
+
+@pytest.mark.parametrize("word", ["submitted", "processing", "IN_PROGRESS"])
+def test_a_generation_that_is_under_way_is_passed_over(word):
+    """A callback for each change of status comes; only the last one is worth a look."""
+    assert ids_in(json.dumps(FLAT | {"task_status": word}).encode()) == ()
+    assert ids_in(json.dumps([FLAT | {"task_status": word}, {"task_id": "2", "task_status": "odd"}]).encode()) == (
+        "2",
+    )
 
 
 def test_the_newer_api_and_gateways_that_make_a_number_of_an_id():
@@ -63,6 +72,7 @@ def test_a_body_names_only_so_many():
     assert len(ids_in(json.dumps([{"task_id": str(n)} for n in range(1_000)]).encode())) == MAX_IDS
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_no_body_is_an_error_and_what_is_found_is_an_id(body):
     assert all(is_id(each) for each in ids_in(body))

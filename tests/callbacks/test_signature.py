@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcher.callbacks import signature
@@ -96,6 +96,7 @@ def test_what_is_no_secret_is_an_error(secret):
         key_of(secret)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(list(HEADERS)), st.text(max_size=50)), st.binary(max_size=50))
 def test_no_headers_are_an_error(headers, body):
     assert Verifier(SECRET).accepts(headers, body, now=NOW) is False
