@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batcher.errors import BatcherError
     from batcher.fetch import Fetch
     from batcher.providers.interface import Provider
+    from batcher.runner.room import RollCall
     from batcher.state.queries import Selection
     from batcher.state.rows import Account
     from batcher.state.store import Store
@@ -121,9 +122,14 @@ class Session:
     emit: Callable[[Event], None]
 
     hints: Hints | None = None
-    hinted: dict[int, anyio.Event] = field(default_factory=dict)
-    """By task: set when somebody says that it moved."""
+    hinted: set[int] = field(default_factory=set)
+    """Tasks of which somebody said that they moved, not looked at since."""
     limit: concurrency.Limit = field(default_factory=concurrency.Limit)
+    roll: RollCall | None = None
+    sending: set[int] = field(default_factory=set)
+    """Tasks claimed whose create call has no answer yet."""
+    naps: dict[int, anyio.CancelScope] = field(default_factory=dict)
+    """The waits between two looks that may be cut short."""
     durations: dict[str, Durations] = field(default_factory=dict)
     """How long generations take, by class: from earlier runs and from this one."""
     proof_tried: bool = False
@@ -213,21 +219,25 @@ class Session:
             await self.leaving.wait()
         return not self.is_leaving
 
-    async def sleep_unless_hinted(self, task: Task, seconds: float) -> bool:
-        """Wait, unless somebody says that this task moved, or the run leaves: False then.
-
-        What is said during the look that follows counts for the next wait.
-        """
-        with anyio.move_on_after(0.0 if self.is_leaving else max(0.0, seconds)):
-            await self.hinted.setdefault(task.id, anyio.Event()).wait()
-        self.hinted[task.id] = anyio.Event()
+    async def nap(self, task: Task, seconds: float) -> bool:
+        """Wait as `sleep` does, or until `rouse`; not at all after a hint that came since the last nap."""
+        with anyio.move_on_after(0.0 if task.id in self.hinted else max(0.0, seconds)) as self.naps[task.id]:
+            await self.leaving.wait()
+        self.naps.pop(task.id, None)
+        self.hinted.discard(task.id)
         return not self.is_leaving
+
+    def rouse(self, task_id: int) -> None:
+        """There is reason to look at this task before its time."""
+        if task_id in self.naps:
+            self.naps[task_id].cancel()
 
     def hint(self, any_id: str) -> None:
         """Somebody says that a generation moved, by its id or by ours: look now. A stranger's word, and no more."""
         for walk in self.walking.values():
             if any_id in (walk.task.external_task_id, walk.task.generation_id):
-                self.hinted.setdefault(walk.task.id, anyio.Event()).set()
+                self.hinted.add(walk.task.id)
+                self.rouse(walk.task.id)
 
     def nudge(self) -> None:
         """Something changed that the claim loop may want to know."""
@@ -246,8 +256,6 @@ class Session:
     def leave(self) -> None:
         """Wait for nothing at the provider any more; what waits there is the next run's."""
         self.leaving.set()
-        for event in self.hinted.values():
-            event.set()
         self.nudge()
 
     def abort(self) -> None:

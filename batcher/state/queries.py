@@ -147,17 +147,6 @@ class Queries:
         )[0]
         return int(row["n"])
 
-    def running(self, scope: str) -> int:
-        """How many the provider has accepted and, as far as we know, still works on."""
-        return int(
-            self._rows(
-                "SELECT count(*) AS n FROM tasks WHERE scope = ?"
-                " AND status IN ('submitting','submitted','processing','succeeded','unclear')"
-                " AND status IN ('submitted','processing')",
-                (scope,),
-            )[0]["n"]
-        )
-
     def counts(self, selection: Selection) -> dict[str, int]:
         where, values = selection.where()
         rows = self._rows(f"SELECT status, count(*) AS n FROM tasks WHERE {where} GROUP BY status", values)

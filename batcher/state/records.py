@@ -98,8 +98,14 @@ class Records(Queries):
             },
         )
 
+    def save_limit(self, scope: str, limit: int, *, now: float) -> None:
+        """Remember how many generations an account takes at once."""
+        row = {"scope": scope, "class": "", "concurrency": limit, "updated_at": iso(now)}
+        self._upsert("limits", ("scope", "class"), row)
+
     def save_learnt(self, scope: str, *, limit: int | None, durations: Mapping[str, Durations], now: float) -> None:
-        rows: list[dict[str, Any]] = [{"class": "", "concurrency": limit, "durations": None}]
+        """Remember what a run learnt of an account; without a limit the one that is known stays."""
+        rows: list[dict[str, Any]] = [] if limit is None else [{"class": "", "concurrency": limit, "durations": None}]
         rows += [
             {"class": name, "concurrency": None, "durations": json.dumps(learnt.to_json())}
             for name, learnt in durations.items()

@@ -18,7 +18,6 @@ from batcher.callbacks import listening
 from batcher.callbacks.app import create_app
 from batcher.callbacks.handover import Outbox
 from batcher.callbacks.server import Receiver
-from batcher.policy.polling import Pace
 
 from .conftest import query
 
@@ -29,7 +28,7 @@ LOCAL = "http://127.0.0.1:0"
 @pytest.fixture
 def hardly_polls(monkeypatch):
     """Without a hint the next look is an hour away."""
-    monkeypatch.setattr("batcher.compose.LOCAL_PACE", Pace(floor_s=3600.0, cap_s=7200.0))
+    monkeypatch.setattr("batcher.runner.walk._next_look", lambda *_: 3600.0)
 
 
 def token() -> str:
