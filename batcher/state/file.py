@@ -20,6 +20,7 @@ from sqlite_utils import Database
 from batcher import folders
 from batcher.errors import BatcherError, DiskError, LockedError, StateError
 from batcher.state.schema import APPLICATION_ID, migrations
+from batcher.state.secret import ensure_token
 from batcher.state.shape import objection
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def open_for_writing(path: Path, network: str | None = None) -> Database:
             connection.execute("PRAGMA foreign_keys = ON")
             db = Database(connection, execute_plugins=False)
             migrations.apply(db)
+            ensure_token(connection)
             return db
 
 
