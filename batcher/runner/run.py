@@ -40,6 +40,8 @@ async def run(s: Session) -> None:
         async with anyio.create_task_group() as group:
             s.whole = group.cancel_scope
             group.start_soon(_heartbeat, s)
+            if s.hints is not None:
+                group.start_soon(s.hints, s.hint)
             if s.options.deadline_s is not None:
                 group.start_soon(_deadline, s, s.options.deadline_s)
             await _Loop(s, group).run()
@@ -202,6 +204,7 @@ class _Loop:
             )
         finally:
             s.walking.pop(task.id, None)
+            s.hinted.discard(task.id)
             self._count_failures()
             s.nudge()
 

@@ -21,6 +21,7 @@ from batcher import folders
 from batcher.errors import BatcherError, DiskError, LockedError, StateError
 from batcher.state.mounts import network_mount
 from batcher.state.schema import APPLICATION_ID, migrations
+from batcher.state.secret import ensure_token
 from batcher.state.shape import objection
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def open_for_writing(path: Path) -> Database:
             connection.execute("PRAGMA foreign_keys = ON")
             db = Database(connection, execute_plugins=False)
             migrations.apply(db)
+            ensure_token(connection)
             return db
 
 

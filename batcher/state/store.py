@@ -17,6 +17,7 @@ from batcher.policy.retry import needs_a_new_id
 from batcher.state.file import open_for_writing
 from batcher.state.mounts import network_mount
 from batcher.state.planning import NO_ERROR, Planning
+from batcher.state.secret import token_of
 from batcher.tasks import ErrorCode, Status
 from batcher.text import command
 from batcher.times import iso
@@ -61,6 +62,10 @@ class Store(Planning):
                 f"{self.path} or its lock was deleted or replaced while this run was using it",
                 hint="nothing more was sent; put the file back, or run again (nothing is paid twice)",
             )
+
+    def callback_token(self) -> str:
+        """The secret end of this state's callback address."""
+        return str(token_of(self._db.conn))  # opened for writing, it has one
 
     def close(self) -> None:
         """The log goes into the file first: a reader that stays would keep it, with all that was deleted since."""
