@@ -75,21 +75,23 @@ def main() -> None:
                     if turn or SMOKE:  # the first round warms up
                         costs[client].append(cost)
             server = server_cpu_s() / (turns * len(clients) * FILES * FILE_BYTES / 1e9)
-    middle = {
-        client: (median(cost.mb_per_s for cost in taken), median(cost.cpu_s_per_gb for cost in taken))
-        for client, taken in costs.items()
-    }
-    speed, cpu = middle["curl -Z"]
+    curl_costs = costs["curl -Z"]
     rows = [
-        (client, f"{mine:.0f}", f"{mine / speed:.2f}", f"{cpu_mine:.2f}", f"{cpu_mine / cpu:.2f}")
-        for client, (mine, cpu_mine) in middle.items()
+        (
+            client,
+            f"{median(cost.mb_per_s for cost in taken):.0f}",
+            f"{median(a.mb_per_s / b.mb_per_s for a, b in zip(taken, curl_costs, strict=True)):.2f}",
+            f"{median(cost.cpu_s_per_gb for cost in taken):.2f}",
+            f"{median(a.cpu_s_per_gb / b.cpu_s_per_gb for a, b in zip(taken, curl_costs, strict=True)):.2f}",
+        )
+        for client, taken in costs.items()
     ]
     publish(
         "downloads",
         ("client", "MB/s", "of curl's", "CPU s/GB", "of curl's"),
         rows,
         notes=(
-            f"{FILES} files of {FILE_BYTES // 1_000_000} MB, TLS on loopback, median of {ROUNDS} rounds in turns.",
+            f"{FILES} files of {FILE_BYTES // 1_000_000} MB, TLS on loopback, in turns; medians of {ROUNDS} rounds, ratios within a round.",
             f"The server shares the cores: {server:.2f} CPU s/GB, less than any client, so it holds nobody up.",
             "batcher's figures hold sha256, the clip's checks, poster, sidecar and all syncs; the others' do not.",
         ),

@@ -21,6 +21,7 @@ from anyio import to_thread
 import batcher
 from batcher.fetch.interface import Fetch, Fetched, FetchError, FetchFault, Intake
 from batcher.fetch.origin import FetchPolicy, Target, check_address, check_url
+from batcher.fetch.reserve import reserve
 from batcher.fetch.resume import Held, is_rest, resource_of, version_of
 from batcher.fetch.wire import STEP_S, Patience, Wire
 
@@ -220,6 +221,7 @@ class _Download:
         intake.expect(announced)
         if held is None:
             file.begin(response)
+        reserve(file.sink, announced)
         buffer = memoryview(bytearray(_BUFFER_BYTES))
         try:
             while True:
