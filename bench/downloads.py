@@ -91,7 +91,8 @@ def main() -> None:
         ("client", "MB/s", "of curl's", "CPU s/GB", "of curl's"),
         rows,
         notes=(
-            f"{FILES} files of {FILE_BYTES // 1_000_000} MB, TLS on loopback, in turns; medians of {ROUNDS} rounds, ratios within a round.",
+            f"{FILES} files of {FILE_BYTES // 1_000_000} MB, TLS on loopback; medians of {ROUNDS} rounds in turns,",
+            "ratios of figures of the same round.",
             f"The server shares the cores: {server:.2f} CPU s/GB, less than any client, so it holds nobody up.",
             "batcher's figures hold sha256, the clip's checks, poster, sidecar and all syncs; the others' do not.",
         ),
