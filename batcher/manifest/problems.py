@@ -186,7 +186,7 @@ class Problems:
 
 
 class ManifestError(UsageError):
-    """A manifest that cannot be run, with everything that is wrong with it; or a file of prices that cannot be used."""
+    """A manifest, or a file of prices, that cannot be used, with everything that is wrong with it."""
 
     def __init__(self, file: str, problems: Problems, *, check: str | None = None) -> None:
         """`check`: the command that looks at the file again, where that is not `batcher check`."""
