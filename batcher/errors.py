@@ -2,8 +2,7 @@
 
     BatcherError
     ├── UsageError              2   bad command line
-    │   ├── ManifestError       2   bad manifest; carries every problem found
-    │   └── PriceFileError      2   bad file of prices; the same
+    │   └── ManifestError       2   bad manifest; carries every problem found
     ├── BudgetError             3   stopped by the budget
     ├── LockedError             4   another run holds the state
     ├── MissingKeyError        64   no API key

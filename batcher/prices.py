@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from batcher.catalog import DEFAULTS, MODELS, class_of
 
@@ -55,7 +55,8 @@ class Price:
     """Not published by the gateway: worked out from Kling's list."""
 
 
-class PriceSource(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PriceSource:
     """Where prices are from."""
 
     as_of: str

@@ -3,7 +3,7 @@
 from batcher.manifest.check import Checked, check, examine
 from batcher.manifest.load import load
 from batcher.manifest.manifest import Budget, LoadOptions, Manifest, Notify, RunSettings, Schedule
-from batcher.manifest.pricefile import PriceFileError, read_prices
+from batcher.manifest.pricefile import read_prices
 from batcher.manifest.problems import (
     CODES,
     ManifestError,
@@ -25,7 +25,6 @@ __all__ = [
     "ManifestError",
     "Notify",
     "Place",
-    "PriceFileError",
     "Problem",
     "Problems",
     "RunSettings",

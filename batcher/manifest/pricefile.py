@@ -6,14 +6,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from batcher.catalog import DEFAULTS, MODELS, WITH_SOUND
-from batcher.errors import UsageError
 from batcher.manifest.explain import nearest
 from batcher.manifest.files import decode, read_bytes
-from batcher.manifest.problems import Place, Problems
+from batcher.manifest.problems import ManifestError, Place, Problems
 from batcher.manifest.values import objection, shown
 from batcher.manifest.yaml import Document, parse
 from batcher.prices import Prices, PriceSource
-from batcher.text import printable
+from batcher.text import command, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,20 +27,8 @@ _DATE = re.compile(r"20\d\d-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?")
 _CLASS = re.compile(rf"(\S+) (\S+) ([1-9]\d?)s(?:{WITH_SOUND})?")
 
 
-class PriceFileError(UsageError):
-    """A file of prices that cannot be used, with everything that is wrong with it."""
-
-    def __init__(self, file: str, problems: Problems) -> None:
-        self.problems = tuple(problems)
-        count = problems.errors
-        super().__init__(
-            f"{count} problem{'s' * (count != 1)} in the prices {printable(file)}. Nothing was sent.",
-            hint="fix the file, or leave --prices (BATCHER_PRICES) out",
-        )
-
-
 def read_prices(path: Path) -> Prices:
-    """A person's own prices, over those of this version. Raises PriceFileError with everything that is wrong."""
+    """A person's own prices, over those of this version. Raises ManifestError with everything that is wrong."""
     file, problems = str(path), Problems()
     document = _document(path, file, problems)
     data: Any = document.root.plain() if document else None
@@ -51,7 +38,7 @@ def read_prices(path: Path) -> Prices:
     elif document:
         _check(data, document, problems)
     if problems.errors:
-        raise PriceFileError(file, problems)
+        raise ManifestError(file, problems, check=command("plan", "MANIFEST", "--prices", file))
     return Prices(
         own={name: float(usd) for name, usd in data["prices"].items()},
         own_source=PriceSource(data["as_of"], printable(file)),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from batcher.manifest.pricefile import PriceFileError, read_prices
+from batcher.manifest import ManifestError
+from batcher.manifest.pricefile import read_prices
 from batcher.prices import PriceSource
 
 GOOD = """\
@@ -31,10 +32,10 @@ def read(tmp_path, monkeypatch):
 
 
 def problems(read, text):
-    with pytest.raises(PriceFileError) as caught:
+    with pytest.raises(ManifestError) as caught:
         read(text)
     assert "Nothing was sent" in caught.value.message
-    assert caught.value.hint
+    assert caught.value.hint == "batcher plan MANIFEST --prices prices.yaml"
     return [(p.code, p.place.line, p.place.column) for p in caught.value.problems]
 
 
@@ -101,12 +102,12 @@ def test_what_cannot_be_prices(read, text, code):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(PriceFileError, match=r"1 problem in the prices") as caught:
+    with pytest.raises(ManifestError, match=r"1 problem in ") as caught:
         read_prices(tmp_path / "nothing.yaml")
     assert caught.value.problems[0].code == "E100"
 
 
 def test_a_mode_that_a_model_does_not_have_is_told_with_the_line_to_write(read):
-    with pytest.raises(PriceFileError) as caught:
+    with pytest.raises(ManifestError) as caught:
         read("{as_of: 2026-11, prices: {kling-v2-master pro 5s: 1.3}}")
     assert caught.value.problems[0].hint == "write  kling-v2-master std 5s"
