@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from batcher.runner.outcome import End
     from batcher.runner.session import Clock, Hints
     from batcher.state.store import Store
-    from batcher.tasks import Task
+    from batcher.tasks import Asset, Task
 
 
 class Batch:
@@ -208,8 +208,10 @@ class Batch:
         self.session = s
         await run(s)
         end = await judge(s) if judge else conclude(s)
+        clips: list[tuple[Task, Asset]] = []
         with _outranked_by(end.exit_code):
-            await self._write_metadata(s, folder, since=run_row.started_at)
+            clips = self.store.videos(Selection(scope=s.account.scope, orphaned=True))
+            await self._write_metadata(s, folder, clips, since=run_row.started_at)
         with _outranked_by(end.exit_code):
             self.store.end_run(run_row.id, outcome=end.outcome, exit_code=end.exit_code, now=self.clock.now())
         summary = Summary(
@@ -225,7 +227,11 @@ class Batch:
             cost_is_estimate=True,
             elapsed_s=round(s.clock.monotonic() - s.started_at, 3),
             out=str(folder.shown(folder.path.name)),
-            files=tuple(s.files),
+            files=tuple(
+                str(self.folder(task).shown(video.path))
+                for task, video in clips
+                if video.downloaded_at >= run_row.started_at
+            ),
             reason=s.stop.reason if s.stop else None,
             hint=s.stop.hint if s.stop else None,
             next=end.next,
@@ -233,9 +239,10 @@ class Batch:
         s.tell(EventKind.SUMMARY, **asdict(summary))
         return summary
 
-    async def _write_metadata(self, s: Session, home: Folder, *, since: str) -> None:
+    async def _write_metadata(
+        self, s: Session, home: Folder, clips: Sequence[tuple[Task, Asset]], *, since: str
+    ) -> None:
         """Rewrite metadata.jsonl where clips came home, of whichever job; look at the one in `home` anyway."""
-        clips = self.store.videos(Selection(scope=s.account.scope, orphaned=True))
         news = {
             folder.path: folder for folder in (self.folder(t) for t, video in clips if video.downloaded_at >= since)
         }
