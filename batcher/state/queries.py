@@ -371,8 +371,10 @@ class Queries:
 
     def _rows(self, statement: str, parameters: Any = ()) -> list[dict[str, Any]]:
         with storage_errors(self.path):
-            return list(self._db.query(statement, parameters))
+            cursor = self._db.conn.execute(statement, parameters)  # `Database.query` makes a savepoint for each
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def _execute(self, statement: str, parameters: Any = ()) -> None:
         with storage_errors(self.path):
-            self._db.execute(statement, parameters)
+            self._db.conn.execute(statement, parameters)
