@@ -147,4 +147,16 @@ class Listing:
 
     supported: bool | None
     generations: tuple[Generation, ...] = ()
+    """All of the page, or those that were asked for."""
+    shown: int | None = None
+    """How many the page held; None: as many as `generations`."""
     refusal: Refusal | None = None
+    answered: bool = True
+    """A complete reply arrived, useful or not. False: the provider could not be reached."""
+    detail: str = ""
+    """What was wrong, for people."""
+
+    @property
+    def length(self) -> int:
+        """How many the page held: fewer than were asked for is the last."""
+        return len(self.generations) if self.shown is None else self.shown
