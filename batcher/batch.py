@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from batcher.prepare import Prepared
     from batcher.providers.interface import Provider
     from batcher.runner.outcome import End
-    from batcher.runner.session import Clock
+    from batcher.runner.session import Clock, Hints
     from batcher.state.store import Store
     from batcher.tasks import Task
 
@@ -76,6 +76,7 @@ class Batch:
         self._fetch = fetch
         self._rng = rng
         self._inline = inline
+        self.hints: Hints | None = None
         self._folders: dict[tuple[str, str], Folder] = {}
         self._by_job: dict[tuple[str, str], Folder] = {}
 
@@ -109,7 +110,7 @@ class Batch:
             choices,
             endpoint=self.endpoint,
             environment=self.environment,
-            total=self._total(selection),
+            total=sum(self.store.counts(selection).values()),
         )
         s = self._session(account, selection, options, emit)
         s.tell(
@@ -302,12 +303,12 @@ class Batch:
         s.tell(
             EventKind.RUN,
             run=run_row.id,
-            tasks=self._total(s.selection),
+            tasks=sum(self.store.counts(s.selection).values()),
             provider=self.endpoint.scope,
             limit=s.limit.value if s.options.buys else None,
             simulated=self.endpoint.is_simulated,
         )
-        for message in warnings:
+        for message in (*self.endpoint.notes, *warnings):
             s.tell(EventKind.WARNING, message=message)
 
     def _tell_plan(self, s: Session, prepared: Prepared, choices: Choices, warnings: Sequence[str]) -> None:
@@ -353,10 +354,8 @@ class Batch:
             emit=emit,
             limit=concurrency.start(given=options.concurrency, learnt=learnt),
             durations=durations,
+            hints=self.hints,
         )
-
-    def _total(self, selection: Selection) -> int:
-        return sum(self.store.counts(selection).values())
 
     # ---- folders --------------------------------------------------------------------------------------------
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from batcher.cli.common import stop_on_signals
 from batcher.simulator.settings import DEMO_TIME_SCALE, Clips, Settings, Shape, UsedId
 
 if TYPE_CHECKING:
@@ -38,13 +37,6 @@ def _list_faults(context: click.Context, _: click.Parameter, wanted: bool) -> No
     context.exit()
 
 
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
-
-
 @click.command
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=0, show_default="a free one", help="Port to listen on.")
@@ -54,6 +46,12 @@ def _stop_on_signals() -> threading.Event:
     default=DEMO_TIME_SCALE,
     show_default=True,
     help="Real seconds a simulated second takes; 1 is the true pace, minutes a clip.",
+)
+@click.option(
+    "--generation-s",
+    type=float,
+    metavar="SECONDS",
+    help="Real seconds every generation takes, exactly; without it they are drawn for the model.",
 )
 @click.option(
     "--shape", type=click.Choice(get_args(Shape)), default="native", show_default=True, help="Who wraps the replies."
@@ -108,7 +106,7 @@ def simulate(
         raise click.UsageError("--certfile and --keyfile go together")
     try:
         settings = Settings(keys=frozenset(options.pop("keys")) or None, **options)
-        stop = _stop_on_signals()
+        stop = stop_on_signals()
         tls = (certfile, keyfile) if certfile and keyfile else None
         running = start(settings, world, host=host, port=port, tls=tls)
     except ValueError as error:

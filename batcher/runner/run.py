@@ -11,6 +11,7 @@ import anyio
 from batcher.errors import BatcherError, exhausted
 from batcher.events import EventKind, Outcome
 from batcher.policy import budget as budgets
+from batcher.runner import room as rooms
 from batcher.runner.look import prove
 from batcher.runner.session import Stop, Walking
 from batcher.runner.walk import walk
@@ -36,18 +37,21 @@ async def run(s: Session) -> None:
     """
     s.slots.total_tokens = s.options.downloads
     try:
-        async with anyio.create_task_group() as group:
-            s.whole = group.cancel_scope
-            group.start_soon(_heartbeat, s)
-            if s.options.deadline_s is not None:
-                group.start_soon(_deadline, s, s.options.deadline_s)
-            await _Loop(s, group).run()
-            group.cancel_scope.cancel()
+        with s.store.grouped():
+            async with anyio.create_task_group() as group:
+                s.whole = group.cancel_scope
+                group.start_soon(_heartbeat, s)
+                if s.hints is not None:
+                    group.start_soon(s.hints, s.hint)
+                if s.options.deadline_s is not None:
+                    group.start_soon(_deadline, s, s.options.deadline_s)
+                await _Loop(s, group).run()
+                group.cancel_scope.cancel()
     finally:
         s.whole = None
         with suppress(BatcherError):  # the reason is already told: the state or the disk stopped the run
             s.store.polled(s.looks)
-            s.store.save_learnt(s.account.scope, limit=s.limit.value, durations=s.durations, now=s.clock.now())
+            s.store.save_learnt(s.account.scope, limit=s.limit.learnt, durations=s.durations, now=s.clock.now())
 
 
 async def _deadline(s: Session, seconds: float) -> None:
@@ -87,6 +91,7 @@ class _Loop:
         """One round: claim what there is room for, then wait until something changes. True when all is done."""
         s = self.s
         change = s.wake
+        await s.store.durable()  # what nobody waits for, as a learnt limit
         if s.options.buys and not s.account.used and self._has_control():
             await prove(s)
         room, now = self._room(), s.clock.now()
@@ -100,6 +105,8 @@ class _Loop:
         pending, due = s.store.waiting(s.selection) if s.may_claim else (0, None)
         if not pending and self._only_waits_for_overdue():
             return True
+        if pending:
+            rooms.call_roll(s)
         if not s.walking and not ready and room <= 0:
             return True  # what holds the slots is nobody's in this run: --submit-only, a defect, another key
         with anyio.move_on_after(self._patience(due, now)):
@@ -114,10 +121,9 @@ class _Loop:
         s = self.s
         if not s.may_claim or s.is_in_the_dark:
             return 0
-        held = s.store.in_flight(s.account.scope, overdue_before=s.overdue_cutoff) - len(s.holding)
-        room = s.limit.value - held
+        room = rooms.room(s)
         if not s.account.used:
-            room = min(room, 1 - held)  # the canary of a new account goes alone
+            room = min(room, 1 - rooms.held(s))  # the canary of a new account goes alone
         if s.options.limit is not None:
             room = min(room, s.options.limit - s.tally["claimed"])
         if s.options.canary:
@@ -161,9 +167,9 @@ class _Loop:
             return False
         task = s.store.claim(task, account=s.account.key_fingerprint, now=s.clock.now())
         s.tally["claimed"] += 1
+        s.sending.add(task.id)
         if self._missing_canaries():
             self.canaries.append(task.id)
-        s.tell(EventKind.SUBMIT, task)
         self._start(task, is_ours=True)
         return True
 
@@ -183,6 +189,9 @@ class _Loop:
     async def _walk(self, task: Task, is_ours: bool) -> None:  # noqa: FBT001 - a task group passes by position
         s = self.s
         try:
+            await s.store.durable()  # the claim: the walks that begin together share its commit
+            if is_ours:
+                s.tell(EventKind.SUBMIT, task)
             await walk(s, task, is_ours=is_ours)
         except BatcherError as exc:
             s.halt_for(exc)
@@ -199,6 +208,8 @@ class _Loop:
             )
         finally:
             s.walking.pop(task.id, None)
+            s.looked_late.discard(task.id)
+            s.hinted.discard(task.id)
             self._count_failures()
             s.nudge()
 
@@ -230,6 +241,7 @@ class _Loop:
         s = self.s
         if found := await s.folder(task).adopt(task):  # moved with its folder, or written under its other name
             s.store.refound(task, found)
+            await s.store.durable()
             return
         s.tell(EventKind.WARNING, task, message=f"{task.name}: its file is gone from disk, fetching it again")
         self._start(s.store.missing(task, now=s.clock.now()), is_ours=False)
@@ -237,8 +249,7 @@ class _Loop:
     def _only_waits_for_overdue(self) -> bool:
         """Whether nothing is left that is worth waiting for. An overdue task gets one look a run."""
         s = self.s
-        tasks = [s.store.task(walk.task.id) for walk in list(s.walking.values())]
-        return all(task.overdue and task.id in s.looked_late for task in tasks)
+        return all(task_id in s.looked_late and s.store.task(task_id).overdue for task_id in s.walking)
 
     def _patience(self, due: str | None, now: float) -> float:
         """Seconds until the next resting task may go. One that may go already waits for room, which wakes us."""

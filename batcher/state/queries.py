@@ -147,17 +147,6 @@ class Queries:
         )[0]
         return int(row["n"])
 
-    def running(self, scope: str) -> int:
-        """How many the provider has accepted and, as far as we know, still works on."""
-        return int(
-            self._rows(
-                "SELECT count(*) AS n FROM tasks WHERE scope = ?"
-                " AND status IN ('submitting','submitted','processing','succeeded','unclear')"
-                " AND status IN ('submitted','processing')",
-                (scope,),
-            )[0]["n"]
-        )
-
     def counts(self, selection: Selection) -> dict[str, int]:
         where, values = selection.where()
         rows = self._rows(f"SELECT status, count(*) AS n FROM tasks WHERE {where} GROUP BY status", values)
@@ -382,8 +371,10 @@ class Queries:
 
     def _rows(self, statement: str, parameters: Any = ()) -> list[dict[str, Any]]:
         with storage_errors(self.path):
-            return list(self._db.query(statement, parameters))
+            cursor = self._db.conn.execute(statement, parameters)  # `Database.query` makes a savepoint for each
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def _execute(self, statement: str, parameters: Any = ()) -> None:
         with storage_errors(self.path):
-            self._db.execute(statement, parameters)
+            self._db.conn.execute(statement, parameters)

@@ -6,35 +6,21 @@ import json
 import os
 import platform
 import sqlite3
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from batcher import __version__
-from batcher.state.file import storage_errors
-from batcher.state.queries import Queries
+from batcher.state.commits import Commits
 from batcher.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from batcher.policy.polling import Durations
     from batcher.state.rows import Account, Job, Run
 
 
-class Records(Queries):
-    """Adds the bookkeeping to the queries."""
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """One durable commit. BEGIN IMMEDIATE, as a deferred one can fail half-way with BUSY_SNAPSHOT."""
-        with storage_errors(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.rollback()
-                raise
-            self._db.commit()
+class Records(Commits):
+    """Adds the bookkeeping to the transactions."""
 
     def begin_run(self, run: Run) -> None:
         self.run_id = run.id
@@ -98,8 +84,14 @@ class Records(Queries):
             },
         )
 
+    def save_limit(self, scope: str, limit: int, *, now: float) -> None:
+        """Remember how many generations an account takes at once."""
+        row = {"scope": scope, "class": "", "concurrency": limit, "updated_at": iso(now)}
+        self._upsert("limits", ("scope", "class"), row)
+
     def save_learnt(self, scope: str, *, limit: int | None, durations: Mapping[str, Durations], now: float) -> None:
-        rows: list[dict[str, Any]] = [{"class": "", "concurrency": limit, "durations": None}]
+        """Remember what a run learnt of an account; without a limit the one that is known stays."""
+        rows: list[dict[str, Any]] = [] if limit is None else [{"class": "", "concurrency": limit, "durations": None}]
         rows += [
             {"class": name, "concurrency": None, "durations": json.dumps(learnt.to_json())}
             for name, learnt in durations.items()

@@ -28,6 +28,12 @@ def m001_tables(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m003_secrets(db: Database) -> None:
+    """The callback token has a place of its own, which nothing that is shown or exported reads."""
+    db.execute("CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
+
+
 TABLES = (
     """CREATE TABLE runs (
         id TEXT PRIMARY KEY, command TEXT NOT NULL, job TEXT NOT NULL, manifest TEXT, manifest_sha256 TEXT,
