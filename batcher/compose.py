@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 SIMULATOR_QUIET_WINDOW_S = 2.0
 """The built-in simulator lives in this process: a request of a dead run died with it."""
 
-LOCAL_PACE = Pace(floor_s=0.25, cap_s=5.0)
-"""Towards loopback a look costs nobody anything."""
+LOCAL_PACE = Pace(floor_s=0.25, cap_s=5.0, worth_s=0.03, list_worth_s=0.05, prior_s=1.0)
+"""Towards loopback a look costs next to nothing, and a clip may take seconds."""
 
 
 def options_of(

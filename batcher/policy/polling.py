@@ -151,7 +151,7 @@ class Pace:
     """Never sooner after the last look at the same thing, whatever is known or asked for."""
     cap_s: float = 30.0
     """Never later, except where callbacks tell of the ends."""
-    worth_s: float = 0.3
+    worth_s: float = 0.22
     """How many seconds of an unseen end one single look is worth."""
     list_worth_s: float = 0.5
     """The same of a list call that shows no more than `LIST_UNIT`; one that shows more costs more."""

@@ -87,9 +87,7 @@ def parse_find(reply: Reply, wanted_id: str, *, external: bool = False, retry_af
     return Look(sight=Sight.SILENT, refusal=refusal, detail=_line(refusal))
 
 
-def parse_list(
-    reply: Reply, *, wanted: Container[str] | None = None, retry_after_s: float | None = None
-) -> Listing:
+def parse_list(reply: Reply, *, wanted: Container[str] | None = None, retry_after_s: float | None = None) -> Listing:
     """Read one page of the list call; with `wanted`, only the generations of these ids."""
     payload = read_json(reply.body)
     if _is_ok(reply.status, payload):

@@ -15,6 +15,7 @@ from batcher.runner import room as rooms
 from batcher.runner.look import prove
 from batcher.runner.session import Stop, Walking
 from batcher.runner.walk import walk
+from batcher.runner.watch import watch
 from batcher.tasks import Status
 from batcher.text import command
 from batcher.times import iso, unix
@@ -41,6 +42,7 @@ async def run(s: Session) -> None:
             async with anyio.create_task_group() as group:
                 s.whole = group.cancel_scope
                 group.start_soon(_heartbeat, s)
+                group.start_soon(_watched, s)
                 if s.hints is not None:
                     group.start_soon(s.hints, s.hint)
                 if s.options.deadline_s is not None:
@@ -64,6 +66,14 @@ async def _heartbeat(s: Session) -> None:
     while True:
         await anyio.sleep(IDLE_S)
         s.tell(EventKind.HEARTBEAT, counts=s.store.counts(s.selection))
+
+
+async def _watched(s: Session) -> None:
+    """Trouble with the state or the disk stops the run from here as from a walk."""
+    try:
+        await watch(s)
+    except BatcherError as exc:
+        s.halt_for(exc)
 
 
 class _Loop:
@@ -208,8 +218,8 @@ class _Loop:
             )
         finally:
             s.walking.pop(task.id, None)
+            s.waiting.early.discard(task.external_task_id)
             s.looked_late.discard(task.id)
-            s.hinted.discard(task.id)
             self._count_failures()
             s.nudge()
 
