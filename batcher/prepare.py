@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batcher.catalog import price_usd
 from batcher.errors import UsageError
 from batcher.identity import content_hash, derive_namespace
 from batcher.manifest import Problems
+from batcher.prices import Prices
 from batcher.recall import adopt_from_disk, catch_up, sent_before
 from batcher.state.planning import Wanted
 from batcher.state.queries import Selection
@@ -123,19 +123,27 @@ def folder_name(job: str, *, simulated: bool) -> str:
 
 
 def prepare(
-    manifest: Manifest, *, endpoint: Endpoint, state: Queries | None, now: datetime, edition: str | None = None
+    manifest: Manifest,
+    *,
+    endpoint: Endpoint,
+    state: Queries | None,
+    now: datetime,
+    edition: str | None = None,
+    prices: Prices | None = None,
 ) -> Prepared:
     """Expand the manifest and hold it against the state; `state` is None where there is none yet.
+
+    What is new is priced by `prices`, or by the table of this version.
 
     Raises `ManifestError` with everything that is wrong. Sends nothing, writes nothing.
     """
     edition, unfinished = _edition(manifest, endpoint.scope, state, now=now, asked=edition)
     folder = folder_name(manifest.job, simulated=endpoint.is_simulated)
     wanted, hashes = [], []
-    problems = Problems()
+    problems, prices = Problems(), prices or Prices()
     # An earlier edition is finished as it was frozen; what was edited since belongs to the next one.
     for spec in () if unfinished else manifest.expand(edition=edition, problems=problems):
-        price = price_usd(spec.request)
+        price = prices.of(spec.request)
         wanted.append(
             Wanted(
                 spec=spec,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_IDS = 100
+MAX_IDS = 10
 """So many ids are taken from one body. Kling sends one generation a callback (API notes, 6)."""
 
 UNDER_WAY = frozenset({"submitted", "processing", "queued", "in_progress", "not_start"})
