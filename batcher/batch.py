@@ -24,7 +24,7 @@ from batcher.compose import (
 from batcher.errors import BatcherError, StateError, UsageError
 from batcher.events import EventKind, Outcome, Snapshot, Summary
 from batcher.policy import concurrency
-from batcher.policy.polling import typical_s
+from batcher.policy.polling import mean_s
 from batcher.prepare import commit, folder_name, open_account, refuse_rename, root_of
 from batcher.recall import adopt_from_disk, catch_up, sent_before
 from batcher.runner.outcome import conclude, worst
@@ -251,7 +251,7 @@ class Batch:
         assert s is not None
         counts = self.store.counts(s.selection)
         waiting = counts.get(Status.PENDING, 0) + sum(counts.get(status, 0) for status in IN_FLIGHT)
-        typical = typical_s([seconds for times in s.durations.values() for seconds in times])
+        mean = mean_s(s.durations.values())
         return Snapshot(
             job=s.selection.job or "",
             simulated=self.endpoint.is_simulated,
@@ -260,7 +260,7 @@ class Batch:
             active=tuple(s.active()),
             limit=s.limit.value,
             elapsed_s=s.clock.monotonic() - s.started_at,
-            eta_s=waiting * typical / s.limit.value if typical is not None else None,
+            eta_s=waiting * mean / s.limit.value if mean is not None else None,
             cost_usd=s.cost_usd,
             budget_usd=s.options.budget.max_usd,
             state_path=str(self.store.path),

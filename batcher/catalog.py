@@ -1,4 +1,4 @@
-"""The models that make video from text: what each of them takes, and what a clip costs. Pure.
+"""The models that make video from text: what each of them takes, how long it takes, what a clip costs. Pure.
 
 Facts are from Kling's capability maps (2024-12, 2026-05) and CometAPI's pages; prices carry their own date.
 An unknown model is never refused: a gateway may have it before this table does.
@@ -198,6 +198,48 @@ def _seconds(durations: tuple[int, ...]) -> str:
     if len(durations) > 2:
         return f"{durations[0]} to {durations[-1]}"
     return " or ".join(map(str, durations))
+
+
+_USUAL_S: dict[tuple[str, str], float] = {
+    ("kling-v1", "std"): 150.0,
+    ("kling-v1", "pro"): 300.0,
+    ("kling-v1-6", "std"): 150.0,
+    ("kling-v1-6", "pro"): 300.0,
+    ("kling-v2-master", "std"): 300.0,
+    ("kling-v2-1-master", "std"): 300.0,
+    ("kling-v2-5-turbo", "std"): 45.0,
+    ("kling-v2-5-turbo", "pro"): 60.0,
+    ("kling-v2-6", "std"): 60.0,
+    ("kling-v2-6", "pro"): 80.0,
+    ("kling-v3", "std"): 45.0,
+    ("kling-v3", "pro"): 80.0,
+    ("kling-v3", "4k"): 300.0,
+}
+"""Seconds that a clip of 5 s takes, an estimate: Kling publishes none. Drawn from users' reports of 2025 and 2026
+(28 to 90 s for the turbo models)."""
+
+USUAL_OF_ALL_S = 319.0
+"""The average that ComfyUI shows for text to video with Kling (2025): for a model or a duration not known here."""
+
+_LONGER_PER_S = 0.12
+"""A clip of 10 s is reported to take 1.6 times as long as one of 5 s."""
+
+
+def class_of(request: Mapping[str, Any]) -> str:
+    """The class of generations that take similar times: model, mode and duration."""
+    name, mode, duration = (request.get(field, DEFAULTS[field]) for field in ("model_name", "mode", "duration"))
+    return f"{name} {mode} {duration}s"
+
+
+def usual_s(class_: str) -> float:
+    """Seconds that a generation of a class usually takes: an estimate."""
+    name, _, rest = class_.partition(" ")
+    mode, _, duration = rest.partition(" ")
+    seconds = duration.removesuffix("s")
+    usual = _USUAL_S.get((name, mode))
+    if usual is None or seconds not in map(str, MODELS[name].durations):
+        return USUAL_OF_ALL_S
+    return usual * (1 + _LONGER_PER_S * (int(seconds) - 5))
 
 
 PRICES_AS_OF = "2025-12"

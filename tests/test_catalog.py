@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from batcher.catalog import DEFAULTS, MODELS, NOT_TEXT_TO_VIDEO, findings, price_usd, usual_units
+from batcher.catalog import (
+    DEFAULTS,
+    MODELS,
+    NOT_TEXT_TO_VIDEO,
+    USUAL_OF_ALL_S,
+    class_of,
+    findings,
+    price_usd,
+    usual_s,
+    usual_units,
+)
 from batcher.simulator import models as simulated
 
 
@@ -104,3 +114,24 @@ def test_the_usual_units_are_those_of_klings_list():
 
 def test_without_a_price_no_number_of_units_is_usual():
     assert usual_units({"model_name": "kling-v9"}) is None
+
+
+def test_every_model_has_a_usual_time_in_each_of_its_modes_and_durations():
+    for model in MODELS.values():
+        for mode in model.modes or ("std",):
+            times = [
+                usual_s(class_of({"model_name": model.name, "mode": mode, "duration": d})) for d in model.durations
+            ]
+            assert times == sorted(times)
+            assert USUAL_OF_ALL_S not in times
+
+
+def test_a_class_is_the_same_for_a_number_and_for_what_the_api_assumes():
+    assert class_of({"model_name": "kling-v1", "mode": "std", "duration": 5}) == class_of({"duration": "5"})
+
+
+@pytest.mark.parametrize(
+    "class_", ["", "kling-v1", "kling-v1 std", "kling-v1 std 7s", "kling-v1 std \u00b2s", "x y z"]
+)
+def test_what_the_catalog_does_not_know_takes_as_long_as_the_average(class_):
+    assert usual_s(class_) == USUAL_OF_ALL_S

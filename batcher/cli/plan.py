@@ -13,7 +13,7 @@ from batcher.cli.common import Shared, max_file_option, shared_options
 from batcher.cli.run import choices_of, load_all
 from batcher.compose import budget_of
 from batcher.policy.concurrency import START
-from batcher.policy.polling import typical_s
+from batcher.policy.polling import mean_s
 from batcher.prepare import is_chosen, prepare
 from batcher.report.document import plan_document
 from batcher.report.plan import plan_text
@@ -139,7 +139,7 @@ def _eta_s(prepared: Prepared, state: Queries | None) -> float | None:
     if state is None:
         return None
     limit, durations = state.learnt(prepared.scope)
-    typical = typical_s([seconds for times in durations.values() for seconds in times])
+    mean = mean_s(durations.values())
     waiting = len(prepared.to_buy()) + prepared.in_flight
     slots = prepared.manifest.settings.concurrency or limit or START
-    return None if typical is None else waiting * typical / slots
+    return None if mean is None else waiting * mean / slots

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
+from batcher.catalog import class_of
 from batcher.events import Active, Event, EventKind, Outcome
 from batcher.policy import concurrency, submission
 from batcher.policy.budget import Budget
-from batcher.policy.polling import Pace
+from batcher.policy.polling import Durations, Pace
 from batcher.tasks import Status
 from batcher.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from random import Random
 
     from batcher.assets import Folder
@@ -117,7 +118,8 @@ class Session:
     emit: Callable[[Event], None]
 
     limit: concurrency.Limit = field(default_factory=concurrency.Limit)
-    durations: dict[str, list[float]] = field(default_factory=dict)
+    durations: dict[str, Durations] = field(default_factory=dict)
+    """How long generations take, by class: from earlier runs and from this one."""
     proof_tried: bool = False
     proving: anyio.Lock = field(default_factory=anyio.Lock)
     stop: Stop | None = None
@@ -260,7 +262,8 @@ class Session:
 
     def learn(self, task: Task, seconds: float) -> None:
         if math.isfinite(seconds) and seconds >= 0:
-            self.durations.setdefault(class_of(task.request), []).append(seconds)
+            name = class_of(task.request)
+            self.durations[name] = self.durations.get(name, Durations()).with_finished(seconds)
 
     def save_account(self, **changes: Any) -> None:
         self.account = replace(self.account, **changes)
@@ -275,9 +278,3 @@ class Walking:
     status: str
     since: float
     look_at: float | None
-
-
-def class_of(request: Mapping[str, Any]) -> str:
-    """The class of generations that take similar times: model, mode and duration."""
-    words = (request.get("model_name", "kling-v1"), request.get("mode", "std"), f"{request.get('duration', 5)}s")
-    return " ".join(str(word) for word in words)

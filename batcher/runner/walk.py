@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batcher.assets import BrokenClipError
-from batcher.catalog import usual_units
+from batcher.catalog import class_of, usual_units
 from batcher.errors import DiskError
 from batcher.events import EventKind
 from batcher.fetch import FetchError, FetchFault
@@ -13,7 +13,6 @@ from batcher.generations import Generation, GenerationStatus, Look, RefusalKind,
 from batcher.policy import budget, concurrency, polling, retry
 from batcher.policy import submission as protocol
 from batcher.runner.look import look, note_reach, stop_for
-from batcher.runner.session import class_of
 from batcher.runner.submit import fresh, inherited, submit
 from batcher.tasks import IN_FLIGHT, ErrorCode, Status
 from batcher.text import human_usd
@@ -91,7 +90,8 @@ def _first_look(s: Session, task: Task) -> float:
 
 def _next_look(s: Session, task: Task) -> float:
     age = max(0.0, s.clock.now() - unix(task.submitted_at)) if task.submitted_at else 0.0
-    typical = polling.typical_s(s.durations.get(class_of(task.request), ()))
+    learnt = s.durations.get(class_of(task.request))
+    typical = learnt.expected_s if learnt else None
     return polling.next_look_s(age_s=age, typical_s=typical, pace=s.options.pace, rng=s.rng)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database
 
+    from batcher.policy.polling import Durations
     from batcher.state.rows import Account, Attempt, Job
     from batcher.tasks import Asset, Task
 
@@ -367,8 +368,8 @@ class Queries:
         )
         return rows[0]["manifest"] if rows else None
 
-    def learnt(self, scope: str) -> tuple[int | None, dict[str, list[float]]]:
-        """The learnt limit of an account, and finished times (seconds) by class."""
+    def learnt(self, scope: str) -> tuple[int | None, dict[str, Durations]]:
+        """The learnt limit of an account, and how long generations take, by class."""
         limit, durations = None, {}
         for row in self._rows("SELECT * FROM limits WHERE scope = ?", (scope,)):
             if row["class"] == "":

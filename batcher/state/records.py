@@ -15,12 +15,10 @@ from batcher.state.queries import Queries
 from batcher.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
+    from batcher.policy.polling import Durations
     from batcher.state.rows import Account, Job, Run
-
-REMEMBERED_DURATIONS = 200
-"""Finished times kept for each class: the newest."""
 
 
 class Records(Queries):
@@ -100,13 +98,11 @@ class Records(Queries):
             },
         )
 
-    def save_learnt(
-        self, scope: str, *, limit: int | None, durations: Mapping[str, Sequence[float]], now: float
-    ) -> None:
+    def save_learnt(self, scope: str, *, limit: int | None, durations: Mapping[str, Durations], now: float) -> None:
         rows: list[dict[str, Any]] = [{"class": "", "concurrency": limit, "durations": None}]
         rows += [
-            {"class": name, "concurrency": None, "durations": json.dumps(list(times)[-REMEMBERED_DURATIONS:])}
-            for name, times in durations.items()
+            {"class": name, "concurrency": None, "durations": json.dumps(learnt.to_json())}
+            for name, learnt in durations.items()
         ]
         with self.transaction():
             for row in rows:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batcher.errors import StateError
+from batcher.policy.polling import Durations
 from batcher.tasks import Asset, Status, Task
 from batcher.times import unix
 
@@ -190,10 +191,10 @@ def job_of(row: Mapping[str, Any]) -> Job:
     )
 
 
-def durations_of(row: Mapping[str, Any]) -> list[float]:
-    """The finished times of one class, seconds."""
+def durations_of(row: Mapping[str, Any]) -> Durations:
+    """How long the generations of one class take."""
     try:
-        return [float(seconds) for seconds in json.loads(row["durations"])]
+        return Durations.from_json(json.loads(row["durations"]))
     except _UNREADABLE as exc:
         raise unreadable(f"what was learnt of {row['class']!r}", exc) from exc
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from batcher.errors import UsageError
+from batcher.policy.polling import Durations
 from batcher.state.queries import Selection
 from batcher.state.rows import Account, Job, Run
 from batcher.tasks import Status
@@ -285,9 +286,21 @@ def test_a_job_is_kept_with_what_it_needs_without_its_manifest(store):
 
 def test_what_was_learnt_is_kept_and_bounded(store):
     assert store.learnt(SCOPE) == (None, {})
-    store.save_learnt(SCOPE, limit=7, durations={"v1": [float(n) for n in range(300)]}, now=NOW)
+    learnt = Durations()
+    for n in range(3000):
+        learnt = learnt.with_finished(float(n))
+    store.save_learnt(SCOPE, limit=7, durations={"v1": learnt}, now=NOW)
     limit, durations = store.learnt(SCOPE)
-    assert (limit, durations["v1"][-1], len(durations["v1"])) == (7, 299.0, 200)
+    assert limit == 7
+    assert durations["v1"].expected_s == pytest.approx(learnt.expected_s, rel=0.01)
+    assert all(len(row["durations"] or "") < 2000 for row in store._rows("SELECT durations FROM limits"))
+
+
+def test_the_times_that_an_older_version_kept_are_read(store):
+    """It kept the newest two hundred as a list."""
+    store.save_learnt(SCOPE, limit=None, durations={"v1": Durations()}, now=NOW)
+    store._execute("UPDATE limits SET durations = '[60.0, 60.0]' WHERE class = 'v1'", {})
+    assert store.learnt(SCOPE)[1]["v1"].expected_s == pytest.approx(60.0, rel=0.1)
 
 
 def test_a_run_is_recorded_from_its_begin_to_its_end(store):
