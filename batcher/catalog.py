@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -285,9 +286,16 @@ class Price:
 
 def price_usd(request: Mapping[str, Any]) -> Price | None:
     """The price of one clip at CometAPI in US dollars, or None where nobody published one."""
-    name, mode, duration, sound = (
-        str(request.get(field, DEFAULTS[field])) for field in ("model_name", "mode", "duration", "sound")
+    return _price_usd(
+        str(request.get("model_name", DEFAULTS["model_name"])),
+        str(request.get("mode", DEFAULTS["mode"])),
+        str(request.get("duration", DEFAULTS["duration"])),
+        str(request.get("sound", DEFAULTS["sound"])),
     )
+
+
+@lru_cache(maxsize=1024)
+def _price_usd(name: str, mode: str, duration: str, sound: str) -> Price | None:
     if usd := _PER_CLIP.get((name, mode), {}).get(duration):
         return Price(usd=usd, is_estimate=False)
     rate = _LIST_PER_SECOND.get((name, mode, sound))

@@ -31,7 +31,7 @@ db.execute("COMMIT")
 QUERIES = """
 import sys, time
 from pathlib import Path
-from batcher.state.queries import Selection
+from batcher.state.selection import Selection
 from batcher.state.store import Store
 store = Store(Path(sys.argv[1]))
 chosen = Selection(job="shots", edition="", scope="simulator")

@@ -21,7 +21,8 @@ from batcher.report.document import SCHEMA, plain
 from batcher.report.verify import verify_text
 from batcher.report.views import FileTrouble, VerifyView
 from batcher.runner.outcome import worst
-from batcher.state.queries import Queries, Selection
+from batcher.state.queries import Queries
+from batcher.state.selection import Selection
 from batcher.text import command
 
 if TYPE_CHECKING:

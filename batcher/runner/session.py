@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from batcher.errors import BatcherError
     from batcher.fetch import Fetch
     from batcher.providers.interface import Provider
-    from batcher.state.queries import Selection
     from batcher.state.rows import Account
+    from batcher.state.selection import Selection
     from batcher.state.store import Store
     from batcher.tasks import Task
 

@@ -113,9 +113,9 @@ def open_for_writing(path: Path) -> Database:
                 )
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")  # a signed URL is a secret also in a page that is free
-            connection.execute("PRAGMA foreign_keys = ON")
             db = Database(connection, execute_plugins=False)
             migrations.apply(db)
+            connection.execute("PRAGMA foreign_keys = ON")  # a migration that makes a table anew could not go on
             return db
 
 
@@ -135,6 +135,13 @@ def open_for_reading(path: Path) -> Database:
             if migrations.pending(db):
                 raise StateError(f"{path} is from an older version", hint="any run brings it up to date")
             return db
+
+
+def open_nowhere() -> Database:
+    """The tables of a new state, in memory."""
+    db = Database(sqlite3.connect(":memory:", isolation_level=None), execute_plugins=False)
+    migrations.apply(db)
+    return db
 
 
 def copy_into(path: Path, target: Path) -> None:

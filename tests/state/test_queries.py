@@ -6,7 +6,7 @@ import pytest
 
 from batcher.errors import UsageError
 from batcher.policy.polling import Durations
-from batcher.state.queries import Selection
+from batcher.state.selection import Selection
 from batcher.state.rows import Account, Job, Run
 from batcher.tasks import Status
 from batcher.times import iso
