@@ -24,12 +24,16 @@ SMOKE = "--smoke" in sys.argv
 def publish(
     name: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, notes: Sequence[str] = ()
 ) -> None:
-    """Show a table; keep it between the marks `bench: name` of the page where `--record` is given."""
+    """Show a table; keep it between the marks `bench: name` of the page where `--record` is given.
+
+    `name` is that of the file in bench/, for a further table of the same file `file/table`.
+    """
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in (list(columns), *cells)) for i in range(len(columns))]
     lines = [_line(columns, widths), "|" + "|".join("-" * (width + 2) for width in widths) + "|"]
     lines += [_line(row, widths) for row in cells]
-    text = "\n".join([*lines, "", *(f"{note}  " for note in notes), f"_{machine()}: `python bench/{name}.py`_"])
+    command = f"python bench/{name.partition('/')[0]}.py"
+    text = "\n".join([*lines, "", *(f"{note}  " for note in notes), f"_{machine()}: `{command}`_"])
     print(text)
     if "--record" in sys.argv:
         _keep(name, text)

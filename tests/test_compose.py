@@ -22,8 +22,8 @@ from batcher.manifest import load
 from batcher.policy.budget import Budget
 from batcher.policy.polling import Pace
 from batcher.prepare import prepare, settings_of
-from batcher.state.queries import Queries
 from batcher.runner.session import Options
+from batcher.state.queries import Queries
 from batcher.state.rows import Job
 
 NOTHING = Environment(process={})

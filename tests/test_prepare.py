@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 from desk import ELK, FOX, NIGHTLY, NOW, OWL, PAID, RENAMED, SIMULATED, TOMORROW, Desk
 
+from batcher.bill import is_chosen, picked
 from batcher.choices import Choices
 from batcher.errors import UsageError
 from batcher.manifest import ManifestError, load
-from batcher.bill import is_chosen, picked
 from batcher.prepare import prepare, refuse_rename, root_of, stored_root
 from batcher.state.plan import Plan
 from batcher.state.queries import Queries

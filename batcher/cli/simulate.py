@@ -56,6 +56,12 @@ def _stop_on_signals() -> threading.Event:
     help="Real seconds a simulated second takes; 1 is the true pace, minutes a clip.",
 )
 @click.option(
+    "--generation-s",
+    type=float,
+    metavar="SECONDS",
+    help="Real seconds every generation takes, exactly; without it they are drawn for the model.",
+)
+@click.option(
     "--shape", type=click.Choice(get_args(Shape)), default="native", show_default=True, help="Who wraps the replies."
 )
 @click.option(

@@ -11,6 +11,7 @@ import anyio
 from batcher.errors import BatcherError, exhausted
 from batcher.events import EventKind, Outcome
 from batcher.policy import budget as budgets
+from batcher.runner import room as rooms
 from batcher.runner.look import prove
 from batcher.runner.session import Stop, Walking
 from batcher.runner.walk import walk
@@ -47,7 +48,7 @@ async def run(s: Session) -> None:
         s.whole = None
         with suppress(BatcherError):  # the reason is already told: the state or the disk stopped the run
             s.store.polled(s.looks)
-            s.store.save_learnt(s.account.scope, limit=s.limit.value, durations=s.durations, now=s.clock.now())
+            s.store.save_learnt(s.account.scope, limit=s.limit.learnt, durations=s.durations, now=s.clock.now())
 
 
 async def _deadline(s: Session, seconds: float) -> None:
@@ -100,6 +101,8 @@ class _Loop:
         pending, due = s.store.waiting(s.selection) if s.may_claim else (0, None)
         if not pending and self._only_waits_for_overdue():
             return True
+        if pending:
+            rooms.call_roll(s)
         if not s.walking and not ready and room <= 0:
             return True  # what holds the slots is nobody's in this run: --submit-only, a defect, another key
         with anyio.move_on_after(self._patience(due, now)):
@@ -114,10 +117,9 @@ class _Loop:
         s = self.s
         if not s.may_claim or s.is_in_the_dark:
             return 0
-        held = s.store.in_flight(s.account.scope, overdue_before=s.overdue_cutoff) - len(s.holding)
-        room = s.limit.value - held
+        room = rooms.room(s)
         if not s.account.used:
-            room = min(room, 1 - held)  # the canary of a new account goes alone
+            room = min(room, 1 - rooms.held(s))  # the canary of a new account goes alone
         if s.options.limit is not None:
             room = min(room, s.options.limit - s.tally["claimed"])
         if s.options.canary:
@@ -161,6 +163,7 @@ class _Loop:
             return False
         task = s.store.claim(task, account=s.account.key_fingerprint, now=s.clock.now())
         s.tally["claimed"] += 1
+        s.sending.add(task.id)
         if self._missing_canaries():
             self.canaries.append(task.id)
         s.tell(EventKind.SUBMIT, task)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batcher.errors import BatcherError
     from batcher.fetch import Fetch
     from batcher.providers.interface import Provider
+    from batcher.runner.room import RollCall
     from batcher.state.rows import Account
     from batcher.state.selection import Selection
     from batcher.state.store import Store
@@ -118,6 +119,11 @@ class Session:
     emit: Callable[[Event], None]
 
     limit: concurrency.Limit = field(default_factory=concurrency.Limit)
+    roll: RollCall | None = None
+    sending: set[int] = field(default_factory=set)
+    """Tasks claimed whose create call has no answer yet."""
+    naps: dict[int, anyio.CancelScope] = field(default_factory=dict)
+    """The waits between two looks that may be cut short."""
     durations: dict[str, Durations] = field(default_factory=dict)
     """How long generations take, by class: from earlier runs and from this one."""
     proof_tried: bool = False
@@ -206,6 +212,18 @@ class Session:
         with anyio.move_on_after(max(0.0, seconds)):
             await self.leaving.wait()
         return not self.is_leaving
+
+    async def nap(self, task: Task, seconds: float) -> bool:
+        """Wait as `sleep` does, or until `rouse`."""
+        with anyio.move_on_after(max(0.0, seconds)) as self.naps[task.id]:
+            await self.leaving.wait()
+        self.naps.pop(task.id, None)
+        return not self.is_leaving
+
+    def rouse(self, task_id: int) -> None:
+        """There is reason to look at this task before its time."""
+        if task_id in self.naps:
+            self.naps[task_id].cancel()
 
     def nudge(self) -> None:
         """Something changed that the claim loop may want to know."""

@@ -10,9 +10,10 @@ import anyio
 from batcher.errors import DiskError, StateError
 from batcher.events import EventKind, Outcome
 from batcher.generations import Fate, Generation, Posted, RefusalKind, Sight
-from batcher.policy import concurrency, retry
+from batcher.policy import retry
 from batcher.policy import submission as protocol
 from batcher.policy.submission import Action, Evidence
+from batcher.runner import room
 from batcher.runner.look import look, note_answer, note_reach, note_unreachable, prove, stop_for
 from batcher.runner.session import Stop
 from batcher.tasks import ErrorCode, Status
@@ -73,6 +74,7 @@ async def submit(s: Session, task: Task, evidence: Evidence) -> Task:
         while walk.task.status is Status.SUBMITTING and not s.is_leaving and not walk.waits_for_a_run:
             await walk.step()
     finally:
+        s.sending.discard(task.id)
         if walk.task.status is Status.SUBMITTING and not (walk.is_sending or walk.e.may_be_sent):
             walk.task = s.store.released(walk.task, reason="not sent", wait_s=0, refused=False, now=s.clock.now())
     return walk.task
@@ -92,6 +94,8 @@ class _Submission:
         """The next step is another run's; this one leaves the row as it is."""
         self.is_sending = False
         """A create call is on its way, and the evidence knows nothing of it yet."""
+        self.sent_at = 0.0
+        """When it was last sent, monotonic seconds."""
 
     async def step(self) -> None:
         self.e = with_controls(self.s, self.e)
@@ -148,9 +152,10 @@ class _Submission:
         s.show(task, "submitting")
         if s.is_leaving:
             return  # from here to the call nothing awaits: once a run leaves, it sends nothing
-        self.is_sending, self.posted = True, None
+        self.is_sending, self.posted, self.sent_at = True, None, s.clock.monotonic()
         with _shield(s):
             self.posted = await s.provider.create(task.request, external_task_id=task.external_task_id)
+            s.sending.discard(task.id)
             self.e = protocol.after_post(self.e, self.posted)
             self.is_sending = False
             if self.posted.fate is Fate.ACCEPTED:
@@ -222,6 +227,7 @@ class _Submission:
         assert generation is not None
         self.task = await self._record(generation, how=how)
         s.tally["submitted" if how == "create" else "adopted"] += 1
+        room.accepted(s)
         s.nudge()
         s.cost_usd += (self.task.cost_usd or 0.0) if how == "create" else 0.0
         s.tell(EventKind.SUBMITTED if how == "create" else EventKind.ADOPTED, self.task, how=how)
@@ -259,8 +265,7 @@ class _Submission:
         )
         match decision:
             case retry.Wait(seconds=seconds):
-                held = max(0, s.store.in_flight(s.account.scope, overdue_before=s.overdue_cutoff) - 1)
-                s.limit = concurrency.after_busy(s.limit, held=held, now=s.clock.monotonic())
+                room.refused(s, refusal, sent_at=self.sent_at)
                 self._release(f"{refusal.code}: {refusal.message}", seconds)
             case retry.StopRun(kind=kind):
                 self._release(f"{refusal.code}: {refusal.message}", 0.0)

@@ -10,11 +10,12 @@ from batcher.errors import DiskError
 from batcher.events import EventKind
 from batcher.fetch import FetchError, FetchFault
 from batcher.generations import Generation, GenerationStatus, Look, RefusalKind, Sight
-from batcher.policy import budget, concurrency, polling, retry
+from batcher.policy import budget, polling, retry
 from batcher.policy import submission as protocol
+from batcher.runner import room
 from batcher.runner.look import look, note_reach, stop_for
 from batcher.runner.submit import fresh, inherited, submit
-from batcher.tasks import IN_FLIGHT, ErrorCode, Status
+from batcher.tasks import ErrorCode, Status
 from batcher.text import human_usd
 from batcher.times import unix
 
@@ -64,11 +65,15 @@ async def _wait(s: Session, task: Task) -> Task:
     wait = _first_look(s, task)
     while True:
         s.show(task, task.status, next_look_s=wait)
-        if not await s.sleep(wait):
+        if not await s.nap(task, wait):
             return task
+        if room.is_called(s, task) and not await s.sleep(s.options.pace.floor_s):
+            return task
+        asked_at = s.clock.monotonic()
         seen = await _find(s, task)
         if seen.generation is not None:
             failures = 0
+            room.seen(s, task, seen.generation, asked_at=asked_at)
             task = _advance(s, task, seen.generation)
             if task.status not in (Status.SUBMITTED, Status.PROCESSING):
                 return task
@@ -150,12 +155,6 @@ def _advance(s: Session, task: Task, generation: Generation) -> Task:
                 task,
                 message=f"the provider uses a status no document has, {generation.raw_status!r}; looking on",
             )
-    if task.status in IN_FLIGHT:
-        running = s.store.running(s.account.scope)
-        grown = concurrency.after_full(s.limit, running=running, now=s.clock.monotonic())
-        if grown != s.limit:
-            s.limit = grown
-            s.nudge()
     return task
 
 

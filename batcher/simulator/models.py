@@ -23,7 +23,8 @@ ASPECT_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3")
 _QUEUE_MEDIAN_S, _QUEUE_SIGMA = 5.0, 1.0
 _RENDER_SIGMA = 0.35
 _LONGER = 1.6  # a 10 s clip takes 1.6 times as long as one of 5 s
-_TAIL = 8.0
+TAIL = 8.0
+"""How much longer the slowest take."""
 
 _CAMERA_TYPES = ("simple", "down_back", "forward_up", "right_turn_forward", "left_turn_forward")
 _CAMERA_AXES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
@@ -123,7 +124,7 @@ def times_s(request: Mapping[str, Any], rng: Random, *, slow: bool = False) -> t
     median, _ = _mode(request)
     queue = rng.lognormvariate(math.log(_QUEUE_MEDIAN_S), _QUEUE_SIGMA)
     render = rng.lognormvariate(math.log(median), _RENDER_SIGMA) * _LONGER ** ((seconds(request) - 5) / 5)
-    return queue, render * (_TAIL if slow else 1)
+    return queue, render * (TAIL if slow else 1)
 
 
 def units(request: Mapping[str, Any]) -> float:

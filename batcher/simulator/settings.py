@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -29,6 +30,9 @@ class Settings:
     """The same seed and the same requests give the same durations and the same faults."""
     time_scale: float = DEMO_TIME_SCALE
     """Real seconds a simulated second takes. 1.0 is the true pace: minutes a clip."""
+    generation_s: float | None = None
+    """Real seconds every generation takes, without a queue: for comparisons, where luck must not decide. None: drawn
+    for its model."""
 
     # The account
     keys: frozenset[str] | None = None
@@ -95,6 +99,8 @@ class Settings:
             raise ValueError("checks: parameters must be among them, before moderation and balance")
         if self.limit < 1 or self.time_scale <= 0:
             raise ValueError("limit must be at least 1 and time_scale above 0")
+        if self.generation_s is not None and not 0 < self.generation_s < math.inf:
+            raise ValueError("generation_s must be above 0, and finite")
         if self.clips not in get_args(Clips):
             raise ValueError(f"clips: {self.clips!r} is none of {', '.join(get_args(Clips))}")
 

@@ -183,12 +183,11 @@ class World:
         snowflake = (int(at * 1000) - _SNOWFLAKE_EPOCH_MS) << _SNOWFLAKE_SHIFT
         ident = str(max(self._last_id + 1, snowflake))
         external_id = request.get("external_task_id") or ""
-        rng = luck(self.settings.seed, "times", external_id or len(self._owners))
-        queue_s, render_s = models.times_s(request, rng, slow=mark == "slow-tail")
+        queue_s, render_s = self._times_s(request, external_id or len(self._owners), is_slow=mark == "slow-tail")
         failure = _FAILURES.get(mark, "")
         if any(word in request["prompt"].lower() for word in self.settings.failed_words):
             failure = _FAILURES["risk-control"]
-        starts_at = at + queue_s * self.settings.time_scale
+        starts_at = at + queue_s
         return Generation(
             id=ident,
             account=account,
@@ -196,11 +195,19 @@ class World:
             request=request,
             created_at=at,
             starts_at=starts_at,
-            ends_at=None if mark == "never-ends" else starts_at + render_s * self.settings.time_scale,
+            ends_at=None if mark == "never-ends" else starts_at + render_s,
             failure=failure,
             units=models.units(request),
             mark=mark,
         )
+
+    def _times_s(self, request: Mapping[str, Any], subject: object, *, is_slow: bool) -> tuple[float, float]:
+        """Return how long a generation waits and renders, in real seconds."""
+        if self.settings.generation_s is not None:
+            return 0.0, self.settings.generation_s * (models.TAIL if is_slow else 1)
+        rng = luck(self.settings.seed, "times", subject)
+        queue_s, render_s = models.times_s(request, rng, slow=is_slow)
+        return queue_s * self.settings.time_scale, render_s * self.settings.time_scale
 
     def _advance(self, now: float) -> None:
         """Let in the create calls that were on their way until now."""

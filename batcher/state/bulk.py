@@ -104,9 +104,9 @@ def _insert(state: Tables, plan: Plan, values: dict[str, Any], *, is_great: bool
             " error_class, error_code, error_message, created_at)"
             " SELECT :job, w.name, :edition, w.take, :scope, w.content, external_task_id(w.content), :status,"
             " w.prompt, p.id, p.class, w.variables, w.source, w.priority, w.output, :attempts, w.cost_usd,"
-            f" w.estimated, :error, :code, :message, :now FROM {plan.table} w CROSS JOIN {plan.shared} s ON s.id = w.shared"
-            " CROSS JOIN parameters p ON p.request = s.request WHERE w.known IS NULL ORDER BY w.seq"
-            + ("" if is_great else " ON CONFLICT (content_hash) DO NOTHING"),
+            f" w.estimated, :error, :code, :message, :now FROM {plan.table} w"
+            f" CROSS JOIN {plan.shared} s ON s.id = w.shared CROSS JOIN parameters p ON p.request = s.request"
+            " WHERE w.known IS NULL ORDER BY w.seq" + ("" if is_great else " ON CONFLICT (content_hash) DO NOTHING"),
             values,
         )
         if is_great:

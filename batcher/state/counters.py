@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from batcher.policy.retry import LONGEST_WAIT_S
@@ -85,16 +87,6 @@ class Counters(Tables):
         )
         return int(counted.get(0, 0) + held)
 
-    def running(self, scope: str) -> int:
-        """How many the provider has accepted and, as far as we know, still works on."""
-        return int(
-            self._value(
-                "SELECT coalesce(sum(tasks), 0) FROM counters"
-                " WHERE scope = ? AND status IN ('submitted','processing')",
-                (scope,),
-            )
-        )
-
     def orphans(self, *, job: str, edition: str, scope: str) -> int:
         """How many tasks the manifest no longer names."""
         return int(
@@ -143,26 +135,33 @@ class Counters(Tables):
         values += [iso(now), iso(now + LONGEST_WAIT_S)]
         ranks = self._ranks(slowest_first)
         found: list[Task] = []
-        if ranks and selection.ids is None and None not in (selection.scope, selection.job, selection.edition):
-            key = (selection.scope, selection.job, selection.edition)
+        key = (selection.scope, selection.job, selection.edition)
+        if selection.ids is None and None not in key and not selection.orphaned:
             priority = None
             for _ in range(_ROUNDS):
                 priority = self._next_priority(key, priority)
                 if priority is None or len(found) >= limit:
                     return found
-                for class_id in sorted(self._classes_of(key, priority), key=lambda c: ranks.get(c, len(ranks))):
-                    if len(found) < limit:
-                        found += self._tasks(
-                            f"SELECT * FROM tasks WHERE {where} AND priority = ? AND class = ?"
-                            f" ORDER BY id LIMIT {limit - len(found)}",
-                            [*values, priority, class_id],
+                classes = sorted((ranks.get(c, len(ranks)), c) for c in self._classes_of(key, priority))
+                for _, alike in groupby(classes, key=itemgetter(0)):
+                    some = [
+                        task
+                        for _, class_id in alike
+                        for task in self._tasks(
+                            f"SELECT * FROM tasks WHERE {where} AND priority = ? AND class = ? ORDER BY id LIMIT ?",
+                            [*values, priority, class_id, limit - len(found)],
                         )
+                    ]
+                    found += sorted(some, key=attrgetter("id"))[: limit - len(found)]
+                    if len(found) >= limit:
+                        return found
             where += " AND priority < ?"
             values.append(priority)
         rank = "".join(f" WHEN {class_id} THEN {n}" for class_id, n in ranks.items())
         order = f"CASE class{rank} ELSE {len(ranks)} END, id" if ranks else "id"
         return found + self._tasks(
-            f"SELECT * FROM tasks WHERE {where} ORDER BY priority DESC, {order} LIMIT {limit - len(found)}", values
+            f"SELECT * FROM tasks WHERE {where} ORDER BY priority DESC, {order} LIMIT ?",
+            [*values, limit - len(found)],
         )
 
     def _ranks(self, slowest_first: Sequence[str]) -> dict[int, int]:

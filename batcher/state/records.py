@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from batcher import __version__
+from batcher.state import slim
 from batcher.state.file import storage_errors
 from batcher.state.queries import Queries
 from batcher.times import iso
@@ -35,6 +36,15 @@ class Records(Queries):
                 self._db.rollback()
                 raise
             self._db.commit()
+
+    def recount(self) -> int:
+        """Count all tasks anew where the counters are wrong. Returns how many were; reads every task."""
+        wrong = self.miscounted()
+        if wrong:
+            with self.transaction():
+                self._execute("DELETE FROM counters")
+                self._execute(slim.RECOUNT, {"above": 0})
+        return wrong
 
     def begin_run(self, run: Run) -> None:
         self.run_id = run.id
@@ -98,8 +108,14 @@ class Records(Queries):
             },
         )
 
+    def save_limit(self, scope: str, limit: int, *, now: float) -> None:
+        """Remember how many generations an account takes at once."""
+        row = {"scope": scope, "class": "", "concurrency": limit, "updated_at": iso(now)}
+        self._upsert("limits", ("scope", "class"), row)
+
     def save_learnt(self, scope: str, *, limit: int | None, durations: Mapping[str, Durations], now: float) -> None:
-        rows: list[dict[str, Any]] = [{"class": "", "concurrency": limit, "durations": None}]
+        """Remember what a run learnt of an account; without a limit the one that is known stays."""
+        rows: list[dict[str, Any]] = [] if limit is None else [{"class": "", "concurrency": limit, "durations": None}]
         rows += [
             {"class": name, "concurrency": None, "durations": json.dumps(learnt.to_json())}
             for name, learnt in durations.items()

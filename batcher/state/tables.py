@@ -30,8 +30,9 @@ class Tables:
         self._shared: dict[int, Mapping[str, Any]] = {}
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        return cls(open_for_reading(path), path)
+    def open(cls, path: Path, *, thorough: bool = False) -> Self:
+        """`thorough`: a great file is looked through, too, and not only a small one."""
+        return cls(open_for_reading(path, thorough=thorough), path)
 
     @classmethod
     def empty(cls) -> Self:

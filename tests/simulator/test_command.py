@@ -42,6 +42,7 @@ def test_it_says_where_it_listens_and_ends_well_on_a_signal(number, tmp_path):
         (["--fault", "nonsense=0.1"], "no fault is called 'nonsense'"),
         (["--fault", "html-502"], "NAME=CHANCE"),
         (["--limit", "0"], "limit must be at least 1"),
+        (["--generation-s", "-1"], "generation_s must be above 0"),
         (["--certfile", "x.pem"], "go together"),
     ],
 )

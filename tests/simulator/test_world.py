@@ -168,6 +168,15 @@ def test_durations_follow_the_model_and_the_time_scale(make_api):
     assert median(model_name="kling-v2-5-turbo") < 70
 
 
+def test_for_comparisons_every_generation_takes_the_same_time(make_api):
+    api = make_api(limit=1000, generation_s=2.0, script=("ok", "ok", "slow-tail"))
+    for number, model in enumerate(("kling-v1", "kling-v3", "kling-v3")):
+        api.post(f"fox-{number}", model_name=model)
+    (account,) = api.world._accounts.values()
+    spans = [made.ends_at - made.created_at for made in account.generations.values()]
+    assert spans == pytest.approx([2.0, 2.0, 16.0])
+
+
 # The file
 
 
@@ -275,6 +284,8 @@ def test_every_fault_that_creates_nothing_has_an_answer():
         {"faults": {"html-502": 0.6, "reset-after": 0.6}},
         {"script": ("nonsense",)},
         {"limit": 0},
+        {"generation_s": 0},
+        {"generation_s": float("nan")},
         {"checks": ("slots",)},
         {"checks": ("moderation", "parameters")},
         {"callback_moods": {"lost": 2}},
