@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from batcher.prepare import Prepared
     from batcher.providers.interface import Provider
     from batcher.runner.outcome import End
-    from batcher.runner.session import Clock
+    from batcher.runner.session import Clock, Hints
     from batcher.state.store import Store
     from batcher.tasks import Task
 
@@ -77,6 +77,7 @@ class Batch:
         self._fetch = fetch
         self._rng = rng
         self._inline = inline
+        self.hints: Hints | None = None
         self._folders: dict[tuple[str, str], Folder] = {}
         self._by_job: dict[tuple[str, str], Folder] = {}
 
@@ -110,14 +111,14 @@ class Batch:
             choices,
             endpoint=self.endpoint,
             environment=self.environment,
-            total=self._total(selection),
+            total=sum(self.store.counts(selection).values()),
         )
         s = self._session(account, selection, options, emit)
         s.tell(
             EventKind.RUN,
             run=run_row.id,
             manifest=str(prepared.manifest.path),
-            tasks=self._total(prepared.selection),
+            tasks=sum(self.store.counts(prepared.selection).values()),
             provider=prepared.scope,
             limit=s.limit.value,
             simulated=self.endpoint.is_simulated,
@@ -303,12 +304,12 @@ class Batch:
         s.tell(
             EventKind.RUN,
             run=run_row.id,
-            tasks=self._total(s.selection),
+            tasks=sum(self.store.counts(s.selection).values()),
             provider=self.endpoint.scope,
             limit=s.limit.value if s.options.buys else None,
             simulated=self.endpoint.is_simulated,
         )
-        for message in warnings:
+        for message in (*self.endpoint.notes, *warnings):
             s.tell(EventKind.WARNING, message=message)
 
     def _tell_plan(self, s: Session, prepared: Prepared, choices: Choices, warnings: Sequence[str]) -> None:
@@ -330,9 +331,7 @@ class Batch:
             done=counts.get(Status.DOWNLOADED, 0),
             failed=counts.get(Status.FAILED, 0),
             unclear=counts.get(Status.UNCLEAR, 0),
-            orphaned=0
-            if prepared.unfinished_edition
-            else self.store.orphans(job=prepared.job, edition=prepared.edition, scope=prepared.scope),
+            orphaned=self.store.orphans(job=prepared.job, edition=prepared.edition, scope=prepared.scope),
             cost_usd=bill.cost_usd,
             budget_usd=s.options.budget.max_usd,
         )
@@ -356,10 +355,8 @@ class Batch:
             emit=emit,
             limit=concurrency.start(given=options.concurrency, learnt=learnt),
             durations=durations,
+            hints=self.hints,
         )
-
-    def _total(self, selection: Selection) -> int:
-        return sum(self.store.counts(selection).values())
 
     # ---- folders --------------------------------------------------------------------------------------------
 

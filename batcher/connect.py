@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -21,8 +22,10 @@ from batcher.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from batcher.callbacks.listening import Callbacks
     from batcher.environment import Endpoint, Environment
     from batcher.fetch import Fetch
     from batcher.providers.interface import Provider
@@ -43,6 +46,7 @@ async def open_batch(
 ) -> AsyncIterator[Rescue]:
     """Hold the lock, open the state, reach the provider; close all of it at the end.
 
+    Where the endpoint has a callback URL, the provider is asked to post there, and what it posts wakes looks.
     `provider`, `fetch`, `clock` and `rng` are replaced in virtual-time tests; with a `fetch` given, file work is
     done without threads.
     """
@@ -53,9 +57,14 @@ async def open_batch(
         stack.callback(store.close)
         hosts = environment.asset_hosts()
         policy = FetchPolicy(hosts=(*KLING_HOSTS, *hosts), allow_loopback=endpoint.is_loopback)
+        hints = None
+        if endpoint.callback_url is not None:
+            callbacks = stack.enter_context(_callbacks(endpoint.callback_url, store, environment))
+            notes = (*endpoint.notes, *callbacks.notes)
+            endpoint, hints = replace(endpoint, callback_url=callbacks.url, notes=notes), callbacks.pass_on
         if provider is None:
             provider = await stack.enter_async_context(reach(endpoint, state, environment))
-        yield Rescue(
+        batch = Rescue(
             store,
             endpoint=endpoint,
             environment=environment,
@@ -65,6 +74,20 @@ async def open_batch(
             rng=rng or random.Random(os.urandom(8)),  # noqa: S311 - jitter, no secret
             inline=fetch is not None,
         )
+        batch.hints = hints
+        yield batch
+
+
+def _callbacks(given: str, store: Store, environment: Environment) -> AbstractContextManager[Callbacks]:
+    from batcher.callbacks.listening import listen  # noqa: PLC0415 - a run without callbacks never loads a server
+
+    return listen(
+        store.path,
+        given=given,
+        token=store.callback_token(),
+        port=environment.callback_port(),
+        secret=environment.webhook_secret(),
+    )
 
 
 @asynccontextmanager
@@ -74,7 +97,8 @@ async def reach(endpoint: Endpoint, state: Path, environment: Environment) -> As
         base_url = endpoint.base_url
         if base_url is None:
             base_url = stack.enter_context(_simulator(state, environment)).base_url
-        api = CometApi(ApiClient(base_url=base_url, key=endpoint.key), scope=endpoint.scope)
+        client = ApiClient(base_url=base_url, key=endpoint.key)
+        api = CometApi(client, scope=endpoint.scope, callback_url=endpoint.callback_url)
         stack.push_async_callback(api.aclose)
         yield api
 

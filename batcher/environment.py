@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from batcher.callbacks.signature import key_of
 from batcher.errors import ConfigurationError, MissingKeyError, UsageError
 from batcher.http import clean_key, key_fingerprint, normalise_base_url
 from batcher.providers.cometapi import BASE_URL, scope_of
@@ -40,6 +41,8 @@ class Endpoint:
     key: str = field(repr=False)
     base_url: str | None
     """None: the built-in simulator, started when it is needed."""
+    callback_url: str | None = field(default=None, repr=False)
+    """Where the provider is asked to post when a generation moves; whole, its end is a secret."""
     notes: tuple[str, ...] = ()
     """What a person may have meant otherwise."""
 
@@ -158,6 +161,27 @@ class Environment:
                     f"BATCHER_ASSET_HOSTS: {host!r} is no host name", hint="write it like cdn.example.com"
                 )
         return hosts
+
+    def callback_port(self) -> int | None:
+        """`BATCHER_CALLBACK_PORT`: where a run listens for callbacks itself, at 127.0.0.1."""
+        text = self.get("BATCHER_CALLBACK_PORT")
+        if text is not None and not (re.fullmatch(r"[0-9]{1,5}", text) and int(text) < 2**16):
+            raise ConfigurationError(
+                f"BATCHER_CALLBACK_PORT: {text!r} is no port", hint="write a number up to 65535, like 8080"
+            )
+        return None if text is None else int(text)
+
+    def webhook_secret(self) -> str | None:
+        """`BATCHER_WEBHOOK_SECRET`, checked: with it only callbacks signed by Standard Webhooks count."""
+        text = self.get("BATCHER_WEBHOOK_SECRET")
+        if text is not None:
+            try:
+                key_of(text)
+            except ValueError:
+                raise ConfigurationError(
+                    "BATCHER_WEBHOOK_SECRET is not base64", hint="copy it whole, as whsec_..., from the console"
+                ) from None
+        return text
 
     def namespace(self) -> str | None:
         """`BATCHER_NAMESPACE`, checked."""

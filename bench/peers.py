@@ -41,6 +41,8 @@ ENOUGH_S = 30.0 if SMOKE else 120.0
 LOSSES = {"a reset": "reset-after", "a proxy's 502": "html-502-created", "a 504": "5002-created"}
 """Ways to lose the reply of a create call: it is carried out and charged, and the client is not told."""
 LOSSES_AFTER = CLIPS // 5
+MOST_RUNS = 3
+"""So often a command is typed again while clips are missing."""
 QUIET_S = 0.5 if SMOKE else 5.0
 KEY = "sk-simulated"
 SEES_PROCESSES = Path("/proc/self/statm").exists()
@@ -182,6 +184,10 @@ class World:
         with urllib.request.urlopen(f"{self.url}/_ledger", timeout=30) as reply:
             return json.load(reply)
 
+    def last_words(self) -> str:
+        """The last line it printed."""
+        return ((self.folder / "log").read_text(errors="replace").splitlines() or ["nothing"])[-1]
+
     def books(self) -> Books:
         """What was asked, what was charged, and how many prompts have a whole clip on disk."""
         ledger = self.ledger()
@@ -223,9 +229,11 @@ def world(root: Path, contestant: Contestant, *, script: tuple[str, ...] = ()) -
 
 
 def undisturbed(root: Path, contestant: Contestant) -> list[object]:
-    """A row of the first table."""
+    """A row of the first table; raises RuntimeError where it made nothing at all."""
     with world(root, contestant) as here:
         life, books = here.run(), here.books()
+        if not books.clips:
+            raise RuntimeError(f"{contestant.name}: no clip, and said: {here.last_words()}")
     memory = f"{life.peak_mb:.0f}" if SEES_PROCESSES else "?"
     ratio = f"{life.seconds / IDEAL_S:.2f}"
     row = (f"{life.seconds:.1f}", ratio, books.calls, books.refused, books.clips, f"{life.cpu_s:.1f}", memory)
@@ -233,20 +241,24 @@ def undisturbed(root: Path, contestant: Contestant) -> list[object]:
 
 
 def mishaps(root: Path, contestant: Contestant) -> list[object]:
-    """A row of the second table: killed half-way and run again; three replies lost, and run again if clips miss."""
+    """A row of the second table."""
     with world(root, contestant) as here:
         here.run(kill_at=CLIPS // 2)
-        here.run()
-        killed = here.books()
+        twice, missing, runs = run_until_whole(here)
     with world(root, contestant, script=(*["ok"] * LOSSES_AFTER, *LOSSES.values())) as here:
+        lost = run_until_whole(here)
+    return [contestant.name, twice, missing, runs + 1, *lost]
+
+
+def run_until_whole(here: World) -> tuple[int, int, int]:
+    """Type the command until all clips are there: paid twice, missing, runs. The world is as it was left before."""
+    for runs in range(1, MOST_RUNS + 1):
         here.run()
-        once = here.books()
-        if once.clips < CLIPS:
-            here.run()
-        lost = here.books()
-    missing = (CLIPS - each.clips for each in (killed, once, lost))
-    after_kill, after_one, after_two = missing
-    return [contestant.name, killed.twice, after_kill, once.twice, after_one, lost.twice, after_two]
+        books = here.books()
+        if books.clips == CLIPS or runs == MOST_RUNS:
+            return books.twice, CLIPS - books.clips, runs
+        time.sleep(TAKES_S)  # whoever types it again has seen that it ended
+    raise AssertionError
 
 
 def peers_python(root: Path) -> str:
@@ -287,11 +299,17 @@ def main() -> None:
         missing = {each.name: lacks(each, python) for each in contestants(python)}
         here = [each for each in contestants(python) if not missing[each.name]]
         left_out = [f"Left out, as {need} is not here: {name}." for name, need in missing.items() if need]
-        settled = [each for each in here if not each.is_variant]
-        times = [undisturbed(root, each) for each in (settled[:2] if SMOKE else here)]
+        times = []
+        for each in here[:3:2] if SMOKE else here:
+            try:
+                times.append(undisturbed(root, each))
+            except RuntimeError as error:
+                left_out.append(f"Left out: {error}.")
+        worked = {name for name, *_ in times}
+        judged = [each for each in here if each.name in worked and not each.is_variant]
         # These count purchases and clips, not seconds: worlds may stand side by side.
         with ThreadPoolExecutor(3) as pool:
-            counted = list(pool.map(lambda each: mishaps(root, each), settled[:1] if SMOKE else settled))
+            counted = list(pool.map(lambda each: mishaps(root, each), judged[:1] if SMOKE else judged))
     publish(
         "peers",
         ("", "makespan s", f"/ ideal {IDEAL_S:g} s", "API calls", "refused", f"clips of {CLIPS}", "CPU s", "peak MB"),
@@ -304,15 +322,14 @@ def main() -> None:
         ],
     )
     print()
-    again = ("run again: paid twice", "missing")
     publish(
         "peers/mishaps",
-        ("", "killed: paid twice", "missing", f"{len(LOSSES)} lost replies: paid twice", "missing", *again),
+        ("", "killed: paid twice", "missing", "runs", f"{len(LOSSES)} replies lost: paid twice", "missing", "runs"),
         counted,
         notes=[
-            f"Killed: `kill -9` of all its processes at the {CLIPS // 2}th purchase, and the same command again.",
-            f"Lost replies: {len(LOSSES)} creates are carried out and charged, and answered by {', '.join(LOSSES)}.",
-            "Run again: the same command once more where clips were missing.",
+            f"Killed: `kill -9` of all its processes at the {CLIPS // 2}th purchase; its run counts.",
+            f"Replies lost: {len(LOSSES)} creates are carried out and charged, and answered by {', '.join(LOSSES)}.",
+            f"Missing: not on disk, of {CLIPS}. The command is typed again meanwhile, {MOST_RUNS - 1} times at most.",
             f"batcher's quiet window was {QUIET_S:g} s here; towards a real provider it is 120 s.",
         ],
     )

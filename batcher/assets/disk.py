@@ -7,6 +7,7 @@ a handler for one file swallowed a full disk, and the archive could not be resto
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -17,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from batcher import folders
+from batcher.assets.notes import PartNotes, is_ours_alone
 from batcher.errors import DiskError, exhausted
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ class Part:
 
     path: Path
     sink: BinaryIO
+    notes: PartNotes | None = None
+    """What a later download would need to go on with it."""
 
     def sync(self) -> None:
         self.sink.flush()
@@ -119,6 +123,7 @@ class Part:
     def publish(self, final: Path) -> None:
         """Take the final name. `FileExistsError`, and nothing changed, where anything has it already."""
         self.sync()
+        self._check_name()
         try:
             os.link(self.path, final, follow_symlinks=False)
         except OSError as exc:
@@ -129,32 +134,94 @@ class Part:
             self.path.rename(final)
         else:
             self.path.unlink()
-        self.sink.close()
+        self._close()
 
     def replace(self, final: Path) -> None:
         """Take the final name from a file that is known to be ours."""
         self.sync()
+        self._check_name()
         self.path.replace(final)
-        self.sink.close()
+        self._close()
+
+    def rest(self) -> None:
+        """Leave it for the next download to go on with, or remove it where that cannot be."""
+        if self.notes is None or not self.notes.marks:
+            self.discard()
+            return
+        with suppress(OSError):
+            self.sink.close()
+        self.notes.close()
 
     def discard(self) -> None:
-        """Remove it, unless it was published: then its hidden name may be another task's by now."""
+        """Remove it, unless it was published or left: then its hidden name may be another task's by now."""
         if self.sink.closed:
             return
         with suppress(OSError):
             self.sink.close()  # flushes: fails again on a full disk
         with suppress(OSError):
             self.path.unlink()  # else the next run does it
+        if self.notes:
+            self.notes.remove()
+
+    def _close(self) -> None:
+        if self.notes:
+            self.notes.remove()
+        self.sink.close()  # and with it goes the lock
+
+    def _check_name(self) -> None:
+        """Publishing goes by name: what has the name must be what was written."""
+        if not os.path.samestat(os.fstat(self.sink.fileno()), os.lstat(self.path)):
+            raise OSError(errno.EEXIST, f"another program made a file of its own at {self.path.name}")
 
 
 def open_part(final: Path, *, mode: int = 0o644) -> Part:
     """A new hidden file in the folder of `final`, which is made if needed."""
+    path = _make_way(final)
+    return Part(path, os.fdopen(_create(path, mode), "wb"))
+
+
+def open_draft(final: Path, *, owner: str) -> Part:
+    """As `open_part`, for a clip: what an earlier download for the same `owner` left is taken up where it can be."""
+    path, notes = _hidden(final), PartNotes(_notes_of(final), owner)
+    if notes.marks and (sink := _take_up(path)):
+        return Part(path, sink, notes)
+    _remove_leftover(notes.path)
+    notes.remove()  # what was read from it goes too
+    fd = _create(_make_way(final), 0o644)
+    with suppress(OSError):  # a disk without locks: nothing is taken up there either
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return Part(path, os.fdopen(fd, "wb"), notes)
+
+
+def _take_up(path: Path) -> BinaryIO | None:
+    """A leftover to go on with; None unless it is a plain file of ours, without another name and another writer."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        facts = os.fstat(fd)
+        # Asked under the lock: until then another process could have given this very file a clip's name.
+        if is_ours_alone(facts) and os.path.samestat(facts, os.lstat(path)):
+            return os.fdopen(fd, "r+b")
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def _make_way(final: Path) -> Path:
+    """The hidden name, free to be taken."""
     if not final.parent.is_dir():
         folders.make(final.parent)
     path = _hidden(final)
     _remove_leftover(path)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return Part(path, os.fdopen(os.open(path, flags, mode), "wb"))
+    return path
+
+
+def _create(path: Path, mode: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
 def write_whole(final: Path, data: bytes, *, mode: int = 0o644, replace: bool = True) -> None:
@@ -185,12 +252,17 @@ def set_aside(path: Path) -> None:
 
 def sweep(final: Path) -> None:
     """Remove what a run killed at the last moment left beside a file that is whole."""
-    with suppress(OSError):
-        _remove_leftover(_hidden(final))
+    for path in (_hidden(final), _notes_of(final)):
+        with suppress(OSError):
+            _remove_leftover(path)
 
 
 def _hidden(final: Path) -> Path:
     return final.with_name(f".{final.name}.part")
+
+
+def _notes_of(final: Path) -> Path:
+    return final.with_name(f".{final.name}.resume")
 
 
 def _remove_leftover(path: Path) -> None:

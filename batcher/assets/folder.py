@@ -80,7 +80,7 @@ class Folder:
         gives Unix seconds.
 
         Raises:
-            FetchError: Not all of it arrived; nothing is left behind.
+            FetchError: Not all of it arrived. What did is left behind only where the next download can go on with it.
             BrokenClipError: What arrived is no whole clip; nothing is left behind.
             DiskError: It cannot be written; the run must stop.
         """
@@ -91,8 +91,8 @@ class Folder:
         try:
             with disk.disk_errors(final):
                 self._make(final.parent)
-                part = disk.open_part(final)
-                fetched = await fetch(url, part.sink)
+                part = disk.open_draft(final, owner=task.external_task_id)
+                fetched = await _fetch_into(part, url, fetch)
                 at = iso(now())
                 finish = partial(self._finish, task, part, fetched, at=at)
                 return await self._run(finish)
@@ -305,6 +305,16 @@ class Folder:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+
+async def _fetch_into(part: disk.Part, url: str, fetch: Fetch) -> Fetched:
+    try:
+        return await fetch(url, part.sink, part.notes)
+    except OSError:
+        raise  # the disk's: it needs the room
+    except BaseException:  # cut off, or cancelled
+        part.rest()
+        raise
 
 
 def _look_into(path: Path, *, is_length_proven: bool) -> tuple[mp4.Mp4Facts, bytes | None]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import anyio
 import click
 
-from batcher.cli.common import Duration, Shared, shared_options
+from batcher.cli.common import Duration, Shared, callback_option, shared_options
 from batcher.cli.course import follow
 from batcher.connect import open_batch
 from batcher.errors import UsageError
@@ -19,8 +20,11 @@ from batcher.state.queries import Queries
 @click.argument("job", required=False)
 @click.option("--wait", is_flag=True, help="Wait for another run on this state to end.")
 @click.option("--deadline", "deadline_s", type=Duration(), help="Leave after this, resumable (exit 75).")
+@callback_option
 @shared_options
-def collect(shared: Shared, job: str | None, *, wait: bool, deadline_s: float | None) -> int:
+def collect(
+    shared: Shared, job: str | None, *, wait: bool, deadline_s: float | None, callback_url: str | None
+) -> int:
     """Poll and download what was already paid for; needs no manifest. Never submits anything."""
     state = Queries.open(shared.state)
     try:
@@ -31,11 +35,18 @@ def collect(shared: Shared, job: str | None, *, wait: bool, deadline_s: float | 
         raise UsageError(
             f"the state knows no job {job!r}" if job else "the state knows no job", hint="batcher status"
         )
-    return worst([anyio.run(_collect, shared, job, scope, wait, deadline_s) for scope in scopes])
+    return worst([anyio.run(_collect, shared, job, scope, wait, deadline_s, callback_url) for scope in scopes])
 
 
-async def _collect(shared: Shared, job: str | None, scope: str, wait: bool, deadline_s: float | None) -> int:  # noqa: FBT001 - anyio.run passes by position
+async def _collect(
+    shared: Shared,
+    job: str | None,
+    scope: str,
+    wait: bool,  # noqa: FBT001 - anyio.run passes by position
+    deadline_s: float | None,
+    callback_url: str | None,
+) -> int:
     environment = shared.environment()
-    endpoint = environment.endpoint_of(scope)
+    endpoint = replace(environment.endpoint_of(scope), callback_url=callback_url)
     async with open_batch(shared.state, endpoint=endpoint, environment=environment, wait=wait) as batch:
         return await follow(batch, shared, partial(batch.collect, job, deadline_s=deadline_s))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +129,15 @@ max_file_option = click.option(
 """For the verbs that read a manifest. Much more than this is a mistake, or somebody else's idea of a joke."""
 
 
+callback_option = click.option(
+    "--callback-url",
+    envvar="BATCHER_CALLBACK_URL",
+    metavar="URL",
+    help="Have the provider post here when a clip is ready (BATCHER_CALLBACK_URL).",
+)
+"""For the verbs that wait for clips. Never from a manifest or a `.env`: what is posted holds signed addresses."""
+
+
 out_option = click.option(
     "-o",
     "--out",
@@ -162,6 +173,14 @@ class Failures(click.ParamType[float]):
             return int(text)
         except ValueError:
             self.fail(f"{text!r} is neither a count nor a share like 20%", param, ctx)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event for a server to wait for: set by Ctrl-C, or by who asks it to end."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def variables_of(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -39,6 +39,7 @@ VERBS = {
     "show": "Show one task whole: request, attempts, events, files, cost.",
     "init": "Write starter files.",
     "schema": "Print the manifest's JSON Schema.",
+    "serve": "Receive the provider's callbacks, for the run on this state.",
     "simulate": "Serve the built-in provider over HTTP, for anybody's tests.",
     "doctor": "Check key, endpoint, disk, lock and clips that expire soon.",
 }

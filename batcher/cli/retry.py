@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import click
 
 from batcher.bill import Bill
 from batcher.choices import Choices
-from batcher.cli.common import Shared, is_terminal, shared_options
+from batcher.cli.common import Shared, callback_option, is_terminal, shared_options
 from batcher.cli.consent import ask
 from batcher.cli.course import follow
 from batcher.connect import open_batch
@@ -47,6 +48,7 @@ PAID_TWICE = (Status.UNCLEAR, Status.SUBMITTED, Status.PROCESSING)
 @click.option("--max-usd", type=click.FloatRange(0), help="Instead of budget.max_usd.")
 @click.option("-y", "--yes", is_flag=True, help="Pay without asking.")
 @click.option("--wait", is_flag=True, help="Wait for another run on this state to end.")
+@callback_option
 @shared_options
 def retry(  # noqa: PLR0913 - one parameter an option
     shared: Shared,
@@ -60,6 +62,7 @@ def retry(  # noqa: PLR0913 - one parameter an option
     max_usd: float | None,
     yes: bool,
     wait: bool,
+    callback_url: str | None,
 ) -> int:
     """Buy another attempt for failed or chosen tasks, and run it. The requests are those frozen in the state."""
     if not (failed or failure_class or include):
@@ -77,7 +80,7 @@ def retry(  # noqa: PLR0913 - one parameter an option
     for task in tasks:
         groups.setdefault((task.scope, task.job, task.edition), []).append(task)
     choices = Choices(max_usd=max_usd)
-    return worst([anyio.run(_retry, shared, group, choices, yes, wait) for group in groups.values()])
+    return worst([anyio.run(_retry, shared, group, choices, yes, wait, callback_url) for group in groups.values()])
 
 
 def _find(state: Queries, name: str | None, edition: str | None, include: tuple[str, ...]) -> list[Task]:
@@ -111,9 +114,16 @@ def _is_chosen(task: Task, failure_class: str | None, *, pay_again: bool) -> boo
     return failure_class in (None, task.error_class)
 
 
-async def _retry(shared: Shared, tasks: list[Task], choices: Choices, yes: bool, wait: bool) -> int:  # noqa: FBT001 - anyio.run passes by position
+async def _retry(
+    shared: Shared,
+    tasks: list[Task],
+    choices: Choices,
+    yes: bool,  # noqa: FBT001 - anyio.run passes by position
+    wait: bool,  # noqa: FBT001 - as above
+    callback_url: str | None,
+) -> int:
     environment = shared.environment()
-    endpoint = environment.endpoint_of(tasks[0].scope)
+    endpoint = replace(environment.endpoint_of(tasks[0].scope), callback_url=callback_url)
     async with open_batch(shared.state, endpoint=endpoint, environment=environment, wait=wait) as batch:
         fresh = [batch.store.task(task.id) for task in tasks]
         same = [new for new, old in zip(fresh, tasks, strict=True) if new.status is old.status]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from batcher.cli.common import (
     Duration,
     Failures,
     Shared,
+    callback_option,
     is_terminal,
     max_file_option,
     out_option,
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
 @max_file_option
 @click.option("--adopt-orphans", is_flag=True, help="A renamed job takes its old tasks over.")
 @click.option("--buy-again", is_flag=True, help="A renamed job pays for them once more.")
+@callback_option
 @out_option
 @shared_options
 def run(shared: Shared, manifests: tuple[Path, ...], **flags: Any) -> int:
@@ -121,6 +124,7 @@ async def _run_one(shared: Shared, manifest: Manifest, flags: dict[str, Any]) ->
     """Run one manifest: its unfinished edition first, then, when that is finished, today's."""
     environment = shared.environment()
     endpoint = environment.endpoint(flags["provider"] or manifest.provider or "simulator")
+    endpoint = replace(endpoint, callback_url=flags["callback_url"])
     choices = choices_of(flags)
     codes: list[int] = []
     seen: set[str] = set()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from batcher.cli.common import stop_on_signals
 from batcher.simulator.settings import DEMO_TIME_SCALE, Clips, Settings, Shape, UsedId
 
 if TYPE_CHECKING:
@@ -36,13 +35,6 @@ def _list_faults(context: click.Context, _: click.Parameter, wanted: bool) -> No
     for fault in FAULTS.values():
         click.echo(f"{fault.name:18} {fault.door:7} {fault.about}")
     context.exit()
-
-
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 @click.command
@@ -114,7 +106,7 @@ def simulate(
         raise click.UsageError("--certfile and --keyfile go together")
     try:
         settings = Settings(keys=frozenset(options.pop("keys")) or None, **options)
-        stop = _stop_on_signals()
+        stop = stop_on_signals()
         tls = (certfile, keyfile) if certfile and keyfile else None
         running = start(settings, world, host=host, port=port, tls=tls)
     except ValueError as error:

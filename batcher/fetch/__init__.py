@@ -6,6 +6,7 @@ cannot reach a CDN.
 
 from batcher.fetch.interface import Fetch, Fetched, FetchError, FetchFault, Intake
 from batcher.fetch.origin import KLING_HOSTS, FetchPolicy, Target, check_address, check_url
+from batcher.fetch.resume import Notes, Version
 from batcher.fetch.threads import threaded_fetch
 
 __all__ = [
@@ -16,7 +17,9 @@ __all__ = [
     "FetchPolicy",
     "Fetched",
     "Intake",
+    "Notes",
     "Target",
+    "Version",
     "check_address",
     "check_url",
     "threaded_fetch",

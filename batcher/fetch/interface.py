@@ -5,7 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from batcher.fetch.resume import MARK_BYTES
+
+if TYPE_CHECKING:
+    from batcher.fetch.resume import Held, Notes
 
 
 class FetchFault(StrEnum):
@@ -49,8 +54,8 @@ class Fetched:
 class Fetch(Protocol):
     """Brings the bytes behind a URL into a file. Virtual-time tests inject one of their own."""
 
-    async def __call__(self, url: str, sink: BinaryIO) -> Fetched:
-        """Write the whole body to `sink`, from where it stands.
+    async def __call__(self, url: str, sink: BinaryIO, notes: Notes | None = None) -> Fetched:
+        """Bring the whole body into `sink`, which is empty, or holds what `notes` say and is gone on with.
 
         Raises:
             FetchError: No whole body arrived.
@@ -60,13 +65,17 @@ class Fetch(Protocol):
 
 
 class Intake:
-    """Takes a body in piece by piece: writes, counts, hashes, and refuses what exceeds the cap."""
+    """Takes a body in piece by piece: writes, counts, hashes, notes, and refuses what exceeds the cap."""
 
-    def __init__(self, sink: BinaryIO, *, max_bytes: int) -> None:
+    def __init__(
+        self, sink: BinaryIO, *, max_bytes: int, notes: Notes | None = None, held: Held | None = None
+    ) -> None:
+        """`held` is what `sink` has already."""
         self._sink = sink
         self._max_bytes = max_bytes
-        self._size_bytes = 0
-        self._sha256 = hashlib.sha256()
+        self._notes = notes
+        self._start = self._marked = self._size_bytes = held.size_bytes if held else 0
+        self._sha256 = held.sha256 if held else hashlib.sha256()
 
     def expect(self, announced: int | None) -> None:
         """Refuse a body that announces more than the cap before any of it is read."""
@@ -80,16 +89,32 @@ class Intake:
             raise self._too_large()
         self._sha256.update(piece)
         self._sink.write(piece)
+        if self._size_bytes >= self._marked + MARK_BYTES:
+            self._mark()
+
+    def stop(self) -> None:
+        """Not all of it came: note what did. A beginning that nothing could be added to is given up."""
+        if self._size_bytes > self._marked:
+            self._mark()
+        elif self._notes is not None and self._start == self._size_bytes:
+            self._notes.begin(None)
 
     def close(self, *, announced: int | None, is_framed: bool = False) -> Fetched:
         """End the body, and hold it against its announced length where there is one."""
         if announced is not None and announced != self._size_bytes:
+            if self._notes is not None and announced < self._size_bytes:
+                self._notes.begin(None)  # more than all of it: not one byte of this is to be trusted
             raise FetchError(FetchFault.CUT, f"{self._size_bytes:,} of {announced:,} bytes arrived")
         return Fetched(
             size_bytes=self._size_bytes,
             sha256=self._sha256.hexdigest(),
             is_length_proven=is_framed or announced is not None,
         )
+
+    def _mark(self) -> None:
+        self._marked = self._size_bytes
+        if self._notes is not None:
+            self._notes.mark(self._size_bytes, self._sha256.hexdigest())
 
     def _too_large(self) -> FetchError:
         return FetchError(FetchFault.TOO_LARGE, f"the file is larger than {self._max_bytes:,} bytes")

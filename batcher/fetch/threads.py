@@ -6,33 +6,33 @@ where async httpx brought 93 (2 cores, 20 files of 20 MB, 2026-11).
 
 from __future__ import annotations
 
-import io
 import socket
 import ssl
-import time
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
 
 import anyio
-from anyio import from_thread, to_thread
+from anyio import to_thread
 
 import batcher
 from batcher.fetch.interface import Fetch, Fetched, FetchError, FetchFault, Intake
 from batcher.fetch.origin import FetchPolicy, Target, check_address, check_url
+from batcher.fetch.resume import Held, is_rest, resource_of, version_of
+from batcher.fetch.wire import STEP_S, Patience, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from _typeshed import WriteableBuffer
+    from batcher.fetch.resume import Notes, Version
 
-_STEP_S = 0.25
-"""Longest wait in one system call: how late a cancellation may be noticed."""
 _CONNECT_S = 2.0
 _CONNECT_ROUNDS = 3
 _BUFFER_BYTES = 1 << 20
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 def threaded_fetch(
@@ -43,19 +43,23 @@ def threaded_fetch(
 ) -> Fetch:
     """Downloads over real sockets, at most as many at once as `limiter` has room for.
 
-    Sends no header but Host, Accept-Encoding and User-Agent; takes nothing from the environment. A cancelled
+    Sends no header but Host, Accept-Encoding and User-Agent, and Range and If-Range where notes prove that a
+    download may go on; takes nothing from the environment. A cancelled
     download ends before the cancellation is passed on: no thread is left behind writing to the file.
     `tls` is called when the first https URL comes.
     """
     tls = cache(tls)
 
-    async def fetch(url: str, sink: BinaryIO) -> Fetched:
-        patience = _Patience(policy)
+    async def fetch(url: str, sink: BinaryIO, notes: Notes | None = None) -> Fetched:
+        patience = Patience(policy)
+        resource = ""
         for _ in range(policy.max_hops + 1):
             target = check_url(url, policy)
+            resource = resource or resource_of(target.path)
             addresses = await _resolve(target)
             download = _Download(target, addresses, patience, policy, tls)
-            result = await to_thread.run_sync(download.run, sink, limiter=limiter)
+            file = _File(sink, notes, resource)
+            result = await to_thread.run_sync(download.run, file, limiter=limiter)
             if isinstance(result, Fetched):
                 return result
             try:
@@ -79,32 +83,28 @@ async def _resolve(target: Target) -> list[str]:
     return addresses
 
 
-class _Patience:
-    """How long one download still waits. Asked in its thread at every step."""
+@dataclass(frozen=True, slots=True)
+class _File:
+    """Where a body goes."""
 
-    def __init__(self, policy: FetchPolicy) -> None:
-        self._idle_s = policy.idle_s
-        self._deadline_s = policy.deadline_s
-        self._ends: float | None = None
-        self._heard = 0.0
+    sink: BinaryIO
+    notes: Notes | None
+    resource: str
+    """Of the URL that the provider named; a redirect leads to the same file."""
 
-    def start(self) -> None:
-        """The download has its thread now: waiting for one does not count. A redirect starts no new deadline."""
-        self.renew()
-        if self._ends is None:
-            self._ends = self._heard + self._deadline_s
+    def begun(self) -> tuple[Version, Held] | None:
+        """What it holds of the same file, as far as that is proven."""
+        if self.notes is None or self.notes.version is None or self.notes.version.resource != self.resource:
+            return None
+        held = Held(self.sink, self.notes)
+        return (self.notes.version, held) if held.size_bytes else None
 
-    def renew(self) -> None:
-        """Something happened: the silence begins anew."""
-        self._heard = time.monotonic()
-
-    def check(self) -> None:
-        from_thread.check_cancelled()
-        now = time.monotonic()
-        if self._ends is not None and now > self._ends:
-            raise TimeoutError("the download took too long")
-        if now > self._heard + self._idle_s:
-            raise TimeoutError(f"the server was silent for {self._idle_s:g} s")
+    def begin(self, response: HTTPResponse) -> None:
+        """A whole body comes: nothing that is here counts."""
+        if self.notes is not None:
+            self.notes.begin(version_of(response.headers, resource=self.resource, size_bytes=response.length))
+            self.sink.seek(0)
+            self.sink.truncate()
 
 
 class _Download:
@@ -114,7 +114,7 @@ class _Download:
         self,
         target: Target,
         addresses: list[str],
-        patience: _Patience,
+        patience: Patience,
         policy: FetchPolicy,
         tls: Callable[[], ssl.SSLContext],
     ) -> None:
@@ -124,16 +124,35 @@ class _Download:
         self._policy = policy
         self._tls = tls
 
-    def run(self, sink: BinaryIO) -> Fetched | str:
-        """Fetch the body into `sink`, or return where the server redirects to."""
+    def run(self, file: _File) -> Fetched | str:
+        """Fetch the body into `file`, or return where the server redirects to."""
         self._patience.start()
+        begun = file.begun()
+        return (self._go_on(file, *begun) if begun else None) or self._fetch(file)
+
+    def _fetch(self, file: _File) -> Fetched | str:
         with closing(self._connect()) as sock:
-            with self._network_errors():
-                response = self._ask(sock)
-            if response.status in (301, 302, 303, 307, 308):
+            response = self._ask(sock)
+            if response.status in _REDIRECTS:
                 return response.headers.get("Location", "")
             self._check_status(response.status)
-            return self._receive(response, sink)
+            return self._receive(response, file)
+
+    def _go_on(self, file: _File, version: Version, held: Held) -> Fetched | str | None:
+        """Fetch what is missing; None where that cannot be had like this: the whole is asked for then."""
+        with closing(self._connect()) as sock:
+            response = self._ask(sock, ("Range", f"bytes={held.size_bytes}-"), ("If-Range", version.validator))
+            if response.status in _REDIRECTS:
+                return response.headers.get("Location", "")
+            if response.status == 200:  # the file is another by now, or there are no ranges
+                return self._receive(response, file)
+            if response.status == 206 and is_rest(
+                response.headers, version, start=held.size_bytes, announced=response.length
+            ):
+                return self._receive(response, file, version.size_bytes, held)
+            if _passes(response.status):
+                self._check_status(response.status)
+            return None
 
     def _connect(self) -> socket.socket:
         """Connect to an address that was checked; resolving the name again here could lead elsewhere."""
@@ -152,7 +171,7 @@ class _Download:
                 except OSError as exc:
                     failure = exc
                 else:
-                    sock.settimeout(min(_STEP_S, self._policy.idle_s))
+                    sock.settimeout(min(STEP_S, self._policy.idle_s))
                     return sock
         raise failure
 
@@ -168,38 +187,50 @@ class _Download:
             wrapped.close()
             raise
 
-    def _ask(self, sock: socket.socket) -> HTTPResponse:
+    def _ask(self, sock: socket.socket, *headers: tuple[str, str]) -> HTTPResponse:
         connection = HTTPConnection(self._target.host, self._target.port)
-        connection.sock = _Wire(sock, self._patience)
-        connection.putrequest("GET", self._target.path, skip_host=True)  # adds Accept-Encoding: identity
-        connection.putheader("Host", self._target.authority)
-        connection.putheader("User-Agent", f"batcher/{batcher.__version__}")
-        connection.putheader("Connection", "close")
-        connection.endheaders()
-        return connection.getresponse()
+        connection.sock = Wire(sock, self._patience)
+        with self._network_errors():
+            connection.putrequest("GET", self._target.path, skip_host=True)  # adds Accept-Encoding: identity
+            connection.putheader("Host", self._target.authority)
+            connection.putheader("User-Agent", f"batcher/{batcher.__version__}")
+            connection.putheader("Connection", "close")
+            for header in headers:
+                connection.putheader(*header)
+            connection.endheaders()
+            return connection.getresponse()
 
     def _check_status(self, status: int) -> None:
         if status == 200:
             return
         message = f"{self._target.host} answers HTTP {status}"
-        if status in (408, 425, 429) or not 400 <= status < 500:
+        if _passes(status) or not 400 <= status < 500:
             raise FetchError(FetchFault.NETWORK, message)
         raise FetchError(FetchFault.GONE, message)
 
-    def _receive(self, response: HTTPResponse, sink: BinaryIO) -> Fetched:
+    def _receive(
+        self, response: HTTPResponse, file: _File, size_bytes: int | None = None, held: Held | None = None
+    ) -> Fetched:
+        """Take a body in: the whole of a file, or what is missing after `held` of one of `size_bytes`."""
         if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             # A decoder accepts a body that was cut in half, and lets a small one unfold without end.
             raise FetchError(FetchFault.CUT, f"{self._target.host} sends the clip compressed, unasked")
-        announced = response.length
-        intake = Intake(sink, max_bytes=self._policy.max_bytes)
+        announced = size_bytes or response.length
+        intake = Intake(file.sink, max_bytes=self._policy.max_bytes, notes=file.notes, held=held)
         intake.expect(announced)
+        if held is None:
+            file.begin(response)
         buffer = memoryview(bytearray(_BUFFER_BYTES))
-        while True:
-            with self._network_errors():
-                count = response.readinto(buffer)
-            if not count:
-                return intake.close(announced=announced, is_framed=bool(response.chunked))
-            intake.take(buffer[:count])  # outside: an OSError here is the disk's
+        try:
+            while True:
+                with self._network_errors():
+                    count = response.readinto(buffer)
+                if not count:
+                    return intake.close(announced=announced, is_framed=bool(response.chunked))
+                intake.take(buffer[:count])  # outside: an OSError here is the disk's
+        except FetchError:
+            intake.stop()
+            raise
 
     @contextmanager
     def _network_errors(self) -> Iterator[None]:
@@ -211,42 +242,9 @@ class _Download:
             raise FetchError(FetchFault.NETWORK, f"{self._target.host}: {_reason(exc)}") from exc
 
 
-class _Wire:
-    """A connected socket as `http.client` wants one. The download closes the socket, not `http.client`."""
-
-    def __init__(self, sock: socket.socket, patience: _Patience) -> None:
-        self._sock = sock
-        self._patience = patience
-
-    def sendall(self, data: bytes) -> None:
-        self._sock.sendall(data)  # the request, less than a socket's buffer
-
-    def makefile(self, _mode: str) -> BinaryIO:
-        return cast("BinaryIO", io.BufferedReader(_Reader(self._sock, self._patience)))
-
-    def close(self) -> None:
-        pass
-
-
-class _Reader(io.RawIOBase):
-    """The socket's bytes, waited for in short steps; `socket.makefile` gives up at the first time-out."""
-
-    def __init__(self, sock: socket.socket, patience: _Patience) -> None:
-        self._sock = sock
-        self._patience = patience
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        while True:
-            self._patience.check()
-            try:
-                count = self._sock.recv_into(buffer)
-            except TimeoutError:
-                continue
-            self._patience.renew()
-            return count
+def _passes(status: int) -> bool:
+    """Whether the server may say something else in a while."""
+    return status in (408, 425, 429) or status >= 500
 
 
 def _reason(exc: Exception) -> str:

@@ -37,13 +37,16 @@ async def run(s: Session) -> None:
     """
     s.slots.total_tokens = s.options.downloads
     try:
-        async with anyio.create_task_group() as group:
-            s.whole = group.cancel_scope
-            group.start_soon(_heartbeat, s)
-            if s.options.deadline_s is not None:
-                group.start_soon(_deadline, s, s.options.deadline_s)
-            await _Loop(s, group).run()
-            group.cancel_scope.cancel()
+        with s.store.grouped():
+            async with anyio.create_task_group() as group:
+                s.whole = group.cancel_scope
+                group.start_soon(_heartbeat, s)
+                if s.hints is not None:
+                    group.start_soon(s.hints, s.hint)
+                if s.options.deadline_s is not None:
+                    group.start_soon(_deadline, s, s.options.deadline_s)
+                await _Loop(s, group).run()
+                group.cancel_scope.cancel()
     finally:
         s.whole = None
         with suppress(BatcherError):  # the reason is already told: the state or the disk stopped the run
@@ -88,6 +91,7 @@ class _Loop:
         """One round: claim what there is room for, then wait until something changes. True when all is done."""
         s = self.s
         change = s.wake
+        await s.store.durable()  # what nobody waits for, as a learnt limit
         if s.options.buys and not s.account.used and self._has_control():
             await prove(s)
         room, now = self._room(), s.clock.now()
@@ -166,7 +170,6 @@ class _Loop:
         s.sending.add(task.id)
         if self._missing_canaries():
             self.canaries.append(task.id)
-        s.tell(EventKind.SUBMIT, task)
         self._start(task, is_ours=True)
         return True
 
@@ -186,6 +189,9 @@ class _Loop:
     async def _walk(self, task: Task, is_ours: bool) -> None:  # noqa: FBT001 - a task group passes by position
         s = self.s
         try:
+            await s.store.durable()  # the claim: the walks that begin together share its commit
+            if is_ours:
+                s.tell(EventKind.SUBMIT, task)
             await walk(s, task, is_ours=is_ours)
         except BatcherError as exc:
             s.halt_for(exc)
@@ -202,6 +208,8 @@ class _Loop:
             )
         finally:
             s.walking.pop(task.id, None)
+            s.looked_late.discard(task.id)
+            s.hinted.discard(task.id)
             self._count_failures()
             s.nudge()
 
@@ -233,6 +241,7 @@ class _Loop:
         s = self.s
         if found := await s.folder(task).adopt(task):  # moved with its folder, or written under its other name
             s.store.refound(task, found)
+            await s.store.durable()
             return
         s.tell(EventKind.WARNING, task, message=f"{task.name}: its file is gone from disk, fetching it again")
         self._start(s.store.missing(task, now=s.clock.now()), is_ours=False)
@@ -240,8 +249,7 @@ class _Loop:
     def _only_waits_for_overdue(self) -> bool:
         """Whether nothing is left that is worth waiting for. An overdue task gets one look a run."""
         s = self.s
-        tasks = [s.store.task(walk.task.id) for walk in list(s.walking.values())]
-        return all(task.overdue and task.id in s.looked_late for task in tasks)
+        return all(task_id in s.looked_late and s.store.task(task_id).overdue for task_id in s.walking)
 
     def _patience(self, due: str | None, now: float) -> float:
         """Seconds until the next resting task may go. One that may go already waits for room, which wakes us."""

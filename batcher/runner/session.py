@@ -19,7 +19,7 @@ from batcher.tasks import Status
 from batcher.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from random import Random
 
     from batcher.assets import Folder
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from batcher.state.selection import Selection
     from batcher.state.store import Store
     from batcher.tasks import Task
+
+    Hints = Callable[[Callable[[str], object]], Coroutine[None, None, None]]
+    """Gives each hint, an id for which something moved, to a function, for ever."""
 
 
 MAX_DOUBTS = 3
@@ -118,6 +121,9 @@ class Session:
     rng: Random
     emit: Callable[[Event], None]
 
+    hints: Hints | None = None
+    hinted: set[int] = field(default_factory=set)
+    """Tasks of which somebody said that they moved, not looked at since."""
     limit: concurrency.Limit = field(default_factory=concurrency.Limit)
     roll: RollCall | None = None
     sending: set[int] = field(default_factory=set)
@@ -214,16 +220,24 @@ class Session:
         return not self.is_leaving
 
     async def nap(self, task: Task, seconds: float) -> bool:
-        """Wait as `sleep` does, or until `rouse`."""
-        with anyio.move_on_after(max(0.0, seconds)) as self.naps[task.id]:
+        """Wait as `sleep` does, or until `rouse`; not at all after a hint that came since the last nap."""
+        with anyio.move_on_after(0.0 if task.id in self.hinted else max(0.0, seconds)) as self.naps[task.id]:
             await self.leaving.wait()
         self.naps.pop(task.id, None)
+        self.hinted.discard(task.id)
         return not self.is_leaving
 
     def rouse(self, task_id: int) -> None:
         """There is reason to look at this task before its time."""
         if task_id in self.naps:
             self.naps[task_id].cancel()
+
+    def hint(self, any_id: str) -> None:
+        """Somebody says that a generation moved, by its id or by ours: look now. A stranger's word, and no more."""
+        for walk in self.walking.values():
+            if any_id in (walk.task.external_task_id, walk.task.generation_id):
+                self.hinted.add(walk.task.id)
+                self.rouse(walk.task.id)
 
     def nudge(self) -> None:
         """Something changed that the claim loop may want to know."""

@@ -77,6 +77,7 @@ async def submit(s: Session, task: Task, evidence: Evidence) -> Task:
         s.sending.discard(task.id)
         if walk.task.status is Status.SUBMITTING and not (walk.is_sending or walk.e.may_be_sent):
             walk.task = s.store.released(walk.task, reason="not sent", wait_s=0, refused=False, now=s.clock.now())
+            await s.store.durable()
     return walk.task
 
 
@@ -121,9 +122,9 @@ class _Submission:
             case Action.ACCEPT:
                 await self._accept(how="found")
             case Action.BELIEVE | Action.GIVE_UP:
-                self._believe()
+                await self._believe()
             case Action.PARK:
-                self._park()
+                await self._park()
 
     def _is_for_another_run(self, action: Action) -> bool:
         """What this run may not do: `collect` sends nothing, and one that is stopping sends nothing new."""
@@ -136,16 +137,17 @@ class _Submission:
 
     async def _post(self) -> None:
         s, task = self.s, self.task
+        folder = s.folder(task)
         s.store.check_alive()
-        s.store.check_content(task)
-        s.folder(task).check_space(clips=1)
+        folder.check_space(clips=1)
         if self.posted is not None or self.e.may_be_sent:
-            s.store.count_post(task)  # before the receipt, which says its number
-        attempt = s.store.attempt(task.external_task_id)
-        await s.folder(task).receipts.append(
+            s.store.count_post(task)
+            await s.store.durable()  # before the receipt, which says its number
+        intent = s.store.check_content(task)
+        await folder.receipts.append(
             task.external_task_id,
             task.content_hash,
-            post=attempt.posts if attempt else 1,
+            post=intent.posts,
             account=s.account.key_fingerprint,
             now=s.clock.now(),
         )
@@ -239,25 +241,28 @@ class _Submission:
         what = f"{self.task.name} was accepted as generation {generation.id}"
         for wait in RECORD_WAITS_S:
             try:
-                return s.store.accepted(self.task, generation, request_id=request_id, how=how, now=s.clock.now())
+                task = s.store.accepted(self.task, generation, request_id=request_id, how=how, now=s.clock.now())
+                await s.store.durable()
             except (DiskError, StateError) as exc:
                 error = exc
                 s.tell(EventKind.WARNING, self.task, message=f"{exc.message}; {what}: trying again to record it")
                 await anyio.sleep(wait)
+            else:
+                return task
         by_hand = command("resolve", self.task.name, "--adopt", generation.id)
         raise type(error)(
             f"{error.message}; {what} and could not be recorded",
             hint=f"{error.hint}; should it end unclear:  {by_hand}",
         ) from error
 
-    def _believe(self) -> None:
+    async def _believe(self) -> None:
         """Nothing was created, and that is known."""
         s, posted = self.s, self.posted
         refusal = posted.refusal if posted else None
         if refusal is None or self.e.fate is Fate.AMBIGUOUS:
             detail = posted.detail if posted else "no answer"
             message = f"not created after {self.e.rounds} tries: {detail}"
-            self._fail(retry.FailureClass.PROVIDER, ErrorCode.UNANSWERED, message)
+            await self._fail(retry.FailureClass.PROVIDER, ErrorCode.UNANSWERED, message)
             return
         s.refusals[self.task.id] += 1
         decision = retry.after_refusal(
@@ -266,29 +271,32 @@ class _Submission:
         match decision:
             case retry.Wait(seconds=seconds):
                 room.refused(s, refusal, sent_at=self.sent_at)
-                self._release(f"{refusal.code}: {refusal.message}", seconds)
+                await self._release(f"{refusal.code}: {refusal.message}", seconds)
             case retry.StopRun(kind=kind):
-                self._release(f"{refusal.code}: {refusal.message}", 0.0)
+                await self._release(f"{refusal.code}: {refusal.message}", 0.0)
                 stop_for(s, kind, refusal.message)
             case retry.Fail(failure_class=failure_class):
-                self._fail(failure_class, refusal.code, refusal.message)
+                await self._fail(failure_class, refusal.code, refusal.message)
 
-    def _release(self, reason: str, wait_s: float) -> None:
+    async def _release(self, reason: str, wait_s: float) -> None:
         s = self.s
         self.task = s.store.released(self.task, reason=reason, wait_s=wait_s, refused=True, now=s.clock.now())
+        await s.store.durable()
         s.tell(EventKind.BACK, self.task, reason=reason, wait_s=round(wait_s, 1))
 
-    def _fail(self, failure_class: retry.FailureClass, code: str, message: str) -> None:
+    async def _fail(self, failure_class: retry.FailureClass, code: str, message: str) -> None:
         s = self.s
         self.task = s.store.failed(self.task, failure=(failure_class, code, message), bought=False, now=s.clock.now())
+        await s.store.durable()
         s.tally["failed"] += 1
         s.tell(EventKind.FAILED, self.task, code=code, reason=message)
 
-    def _park(self) -> None:
+    async def _park(self) -> None:
         s = self.s
         detail = self.posted.detail if self.posted else "an earlier run ended while it was submitting this"
         reason = f"{detail}; {s.provider.scope} neither found the id nor proved that it could"
         self.task = s.store.parked(self.task, reason=reason, now=s.clock.now())
+        await s.store.durable()
         s.tally["unclear"] += 1
         s.tell(EventKind.UNCLEAR, self.task, reason=reason)
         if s.is_in_the_dark and not s.holding:

@@ -52,6 +52,7 @@ async def _look_once(s: Session, task: Task) -> Task:
     if seen.generation is None or protocol.decide(e) is not protocol.Action.ACCEPT:
         return task
     task = s.store.accepted(task, seen.generation, request_id=None, how="found", now=s.clock.now())
+    await s.store.durable()
     s.tell(EventKind.ADOPTED, task, how="found")
     return task
 
@@ -74,7 +75,7 @@ async def _wait(s: Session, task: Task) -> Task:
         if seen.generation is not None:
             failures = 0
             room.seen(s, task, seen.generation, asked_at=asked_at)
-            task = _advance(s, task, seen.generation)
+            task = await _advance(s, task, seen.generation)
             if task.status not in (Status.SUBMITTED, Status.PROCESSING):
                 return task
             wait = _next_look(s, task)
@@ -84,7 +85,7 @@ async def _wait(s: Session, task: Task) -> Task:
             if failures == 1:
                 trouble = "the provider does not know it" if seen.sight is Sight.ABSENT else "look failed"
                 s.tell(EventKind.WARNING, task, message=f"{task.name}: {trouble}, trying again: {seen.detail}")
-        task = _flag_overdue(s, task)
+        task = await _flag_overdue(s, task)
 
 
 def _first_look(s: Session, task: Task) -> float:
@@ -119,7 +120,7 @@ def _retry_after(seen: Look) -> float:
     return (seen.refusal.retry_after_s or 0.0) if seen.refusal else 0.0
 
 
-def _flag_overdue(s: Session, task: Task) -> Task:
+async def _flag_overdue(s: Session, task: Task) -> Task:
     started = unix(task.submitted_at) if task.submitted_at else s.clock.now()
     if task.overdue:
         s.looked_late.add(task.id)
@@ -128,25 +129,28 @@ def _flag_overdue(s: Session, task: Task) -> Task:
     if s.clock.now() - started < s.options.timeout_s:
         return task
     task = s.store.overdue(task, now=s.clock.now())
+    await s.store.durable()
     s.tell(EventKind.OVERDUE, task, after_s=round(s.clock.now() - started))
     s.nudge()
     return task
 
 
-def _advance(s: Session, task: Task, generation: Generation) -> Task:
+async def _advance(s: Session, task: Task, generation: Generation) -> Task:
     """What a look showed, into the state. A status never goes backwards."""
     now = s.clock.now()
     match generation.status:
         case GenerationStatus.PROCESSING if task.status is Status.SUBMITTED:
             task = s.store.processing(task, now=now)
+            await s.store.durable()
             s.tell(EventKind.PROCESSING, task)
         case GenerationStatus.SUCCEEDED:
             _learn(s, task, generation)
             task = s.store.succeeded(task, generation, cost_usd=_settle(s, task, generation), now=now)
+            await s.store.durable()
             s.tell(EventKind.SUCCEEDED, task)
             s.nudge()
         case GenerationStatus.FAILED:
-            task = _failed(s, task, generation)
+            task = await _failed(s, task, generation)
             s.nudge()
         case GenerationStatus.UNKNOWN if not s.tally[f"word {generation.raw_status}"]:
             s.tally[f"word {generation.raw_status}"] += 1
@@ -191,7 +195,7 @@ def _learn(s: Session, task: Task, generation: Generation) -> None:
         s.learn(task, s.clock.now() - unix(task.submitted_at))
 
 
-def _failed(s: Session, task: Task, generation: Generation) -> Task:
+async def _failed(s: Session, task: Task, generation: Generation) -> Task:
     failure = retry.failure(generation.message)
     _, code, reason = failure
     decision = retry.after_failure(reason, attempt=task.attempt, attempts=task.attempts_allowed, rng=s.rng)
@@ -203,8 +207,10 @@ def _failed(s: Session, task: Task, generation: Generation) -> Task:
             wait_s=decision.seconds,
             now=s.clock.now(),
         )
+        await s.store.durable()
         s.tell(EventKind.RETRY, task, attempt=task.attempt, wait_s=round(decision.seconds, 1), reason=reason)
     else:
+        await s.store.durable()
         s.tally["failed"] += 1
         s.tell(EventKind.FAILED, task, code=code, reason=reason)
     return task
@@ -229,7 +235,7 @@ async def _download(s: Session, task: Task, *, is_url_fresh: bool) -> Task:
             seen = await _find(s, task)
             url, trouble, gone = _url_of(s, task, seen)
             if gone:
-                return _lost(s, task, trouble)
+                return await _lost(s, task, trouble)
             if url is None:
                 wait = _retry_after(seen)
                 continue
@@ -246,6 +252,7 @@ async def _download(s: Session, task: Task, *, is_url_fresh: bool) -> Task:
             s.halt_for(exc)
             return task
     task = s.store.troubled(task, code=ErrorCode.ASSET, message=trouble)
+    await s.store.durable()
     s.tell(EventKind.WARNING, task, message=f"{task.name} is finished but not here yet: {trouble}")
     return task
 
@@ -268,6 +275,7 @@ async def _save(s: Session, task: Task, url: str) -> Task:
         s.tell(EventKind.DOWNLOAD, task)
         assets = await s.folder(task).save(task, url, fetch=s.fetch, now=s.clock.now)
     task = s.store.downloaded(task, assets, now=s.clock.now())
+    await s.store.durable()
     video = assets[0]
     s.tally["downloaded"] += 1
     path = str(s.folder(task).shown(video.path))
@@ -284,7 +292,7 @@ async def _save(s: Session, task: Task, url: str) -> Task:
     return task
 
 
-def _lost(s: Session, task: Task, trouble: str) -> Task:
+async def _lost(s: Session, task: Task, trouble: str) -> Task:
     """The provider has cleared the file: the one way in which a paid clip ends without one."""
     reason = f"{trouble}; its files live 30 days and these are over"
     if s.store.assets(task):
@@ -293,9 +301,12 @@ def _lost(s: Session, task: Task, trouble: str) -> Task:
             task,
             message=f"{task.name} was home, is gone from disk, and cannot come back: {reason}",
         )
-        return s.store.given_back(task, reason=reason, now=s.clock.now())
+        task = s.store.given_back(task, reason=reason, now=s.clock.now())
+        await s.store.durable()
+        return task
     expired = ErrorCode.EXPIRED
     task = s.store.failed(task, failure=(retry.FailureClass.ASSET, expired, reason), bought=True, now=s.clock.now())
+    await s.store.durable()
     s.tally["failed"] += 1
     s.tell(EventKind.FAILED, task, code=expired, reason=reason)
     return task

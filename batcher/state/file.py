@@ -19,8 +19,8 @@ from sqlite_utils import Database
 
 from batcher import folders
 from batcher.errors import BatcherError, DiskError, LockedError, StateError
-from batcher.state.mounts import network_mount
 from batcher.state.schema import APPLICATION_ID, migrations
+from batcher.state.secret import ensure_token
 from batcher.state.shape import objection
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def _holder(lock_path: Path) -> str:
     return "holder unknown"
 
 
-def open_for_writing(path: Path) -> Database:
-    """The one writing connection, migrated. The caller holds the lock.
+def open_for_writing(path: Path, network: str | None = None) -> Database:
+    """The one writing connection, migrated. The caller holds the lock. `network`: `network_mount` of the path.
 
     Raises `StateError` for a file that is damaged, not ours, or of a newer version; `DiskError` when it cannot be
     written.
@@ -110,7 +110,7 @@ def open_for_writing(path: Path) -> Database:
         with _kept(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
             _harden(connection)
             _check(connection, path)
-            mode = "truncate" if network_mount(path) else "wal"
+            mode = "truncate" if network else "wal"
             if connection.execute(f"PRAGMA journal_mode = {mode}").fetchone()[0] != mode:
                 raise StateError(
                     f"the disk under {path} cannot keep a write-ahead log, as network folders cannot",
@@ -121,6 +121,7 @@ def open_for_writing(path: Path) -> Database:
             db = Database(connection, execute_plugins=False)
             migrations.apply(db)
             connection.execute("PRAGMA foreign_keys = ON")  # a migration that makes a table anew could not go on
+            ensure_token(connection)
             return db
 
 

@@ -6,36 +6,22 @@ import json
 import os
 import platform
 import sqlite3
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from batcher import __version__
 from batcher.state import slim
-from batcher.state.file import storage_errors
-from batcher.state.queries import Queries
+from batcher.state.commits import Commits
 from batcher.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from batcher.policy.polling import Durations
     from batcher.state.rows import Account, Job, Run
 
 
-class Records(Queries):
-    """Adds the bookkeeping to the queries."""
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """One durable commit. BEGIN IMMEDIATE, as a deferred one can fail half-way with BUSY_SNAPSHOT."""
-        with storage_errors(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.rollback()
-                raise
-            self._db.commit()
+class Records(Commits):
+    """Adds the bookkeeping to the transactions."""
 
     def recount(self) -> int:
         """Count all tasks anew where the counters are wrong. Returns how many were; reads every task."""

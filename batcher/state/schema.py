@@ -36,6 +36,12 @@ def m002_million(db: Database) -> None:
     slim.shorten(db)
 
 
+@migrations()
+def m003_secrets(db: Database) -> None:
+    """The callback token has a place of its own, which nothing that is shown or exported reads."""
+    db.execute("CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
+
+
 TABLES = (
     """CREATE TABLE runs (
         id TEXT PRIMARY KEY, command TEXT NOT NULL, job TEXT NOT NULL, manifest TEXT, manifest_sha256 TEXT,

@@ -1,7 +1,8 @@
 """The writing side of the state: every change of a task is one guarded statement in one transaction.
 
-Used by exactly one process (the lock's holder), on one connection, from the event loop's thread. Nothing here
-awaits. A change that finds the row in another status than expected raises `StateError`: somebody else wrote.
+Used by exactly one process (the lock's holder), on one connection, from the event loop's thread. A change that finds
+the row in another status than expected raises `StateError`: somebody else wrote. Inside of a run a change is on disk
+only when `durable` has returned.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from batcher.policy.retry import needs_a_new_id
 from batcher.state.file import LOOKED_AT_BYTES, open_for_writing
 from batcher.state.mounts import network_mount
 from batcher.state.planning import NO_ERROR, Planning
+from batcher.state.secret import token_of
 from batcher.tasks import ErrorCode, Status
 from batcher.text import command
 from batcher.times import iso
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.generations import Generation
+    from batcher.state.rows import Attempt
     from batcher.tasks import Asset, Task
 
 
@@ -41,13 +44,13 @@ class Store(Planning):
 
     def __init__(self, path: Path, *, is_locked: Callable[[], bool] = lambda: True) -> None:
         """`is_locked` tells whether the lock is still ours and still the one that others would meet."""
-        super().__init__(open_for_writing(path), path)
+        self.lies_on = network_mount(path)
+        """The kind of network file system that the state is on, if it is."""
+        super().__init__(open_for_writing(path, self.lies_on), path)
         self._is_locked = is_locked
         self._inode = os.stat(path).st_ino  # noqa: PTH116 - the number is the point
         if path.stat().st_size <= LOOKED_AT_BYTES:
             self.recount()
-        self.lies_on = network_mount(path)
-        """The kind of network file system that the state is on, if it is."""
 
     def check_alive(self) -> None:
         """Raise `StateError` if the file we write to is no longer the file at its path.
@@ -63,6 +66,10 @@ class Store(Planning):
                 f"{self.path} or its lock was deleted or replaced while this run was using it",
                 hint="nothing more was sent; put the file back, or run again (nothing is paid twice)",
             )
+
+    def callback_token(self) -> str:
+        """The secret end of this state's callback address."""
+        return str(token_of(self._db.conn))  # opened for writing, it has one
 
     def close(self) -> None:
         """The log goes into the file first: a reader that stays would keep it, with all that was deleted since."""
@@ -83,8 +90,8 @@ class Store(Planning):
             self._reserve(claimed, now=now, account=account)
         return claimed
 
-    def check_content(self, task: Task) -> None:
-        """Raise `StateError` where what is about to be sent is not what was planned, or its intent is not recorded.
+    def check_content(self, task: Task) -> Attempt:
+        """The recorded intent of what is about to be sent. `StateError` where there is none, or that is not the plan.
 
         SQLite sees neither a flipped bit in a text nor a person's hand. Sent all the same, it would buy what nobody
         asked for, look for an id that was never sent, or buy once more what was bought.
@@ -97,7 +104,7 @@ class Store(Planning):
                 hint="undo that; `batcher retry` is the way to pay for another attempt",
             )
         if is_intact(task) and attempt is not None:
-            return
+            return attempt
         job = self.job(task.job, task.scope)
         manifest = job.manifest if job and job.manifest else "MANIFEST"
         raise StateError(

@@ -50,21 +50,23 @@ class Tables:
     def rows(self, statement: str, parameters: Any = ()) -> Iterator[dict[str, Any]]:
         """The rows of a question that only the rooms of the state know how to ask, one by one."""
         with storage_errors(self.path):
-            yield from self._db.query(statement, parameters)
+            cursor = self._db.conn.execute(statement, parameters)  # `Database.query` makes a savepoint for each
+            names = [column[0] for column in cursor.description]
+            for row in cursor:
+                yield dict(zip(names, row, strict=True))
 
     def _rows(self, statement: str, parameters: Any = ()) -> list[dict[str, Any]]:
-        with storage_errors(self.path):
-            return list(self._db.query(statement, parameters))
+        return list(self.rows(statement, parameters))
 
     def _value(self, statement: str, parameters: Any = ()) -> Any:
         """The first column of the first row; None where there is none."""
         with storage_errors(self.path):
-            row = self._db.execute(statement, parameters).fetchone()
+            row = self._db.conn.execute(statement, parameters).fetchone()
         return row[0] if row else None
 
     def _execute(self, statement: str, parameters: Any = ()) -> None:
         with storage_errors(self.path):
-            self._db.execute(statement, parameters)
+            self._db.conn.execute(statement, parameters)
 
     def _tasks(self, statement: str, parameters: Any = ()) -> list[Task]:
         """Whole rows of `tasks` as values."""

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import requests
-from dbos import DBOS, Queue, SetWorkflowID
+from dbos import DBOS, SetWorkflowID
 
 API = os.environ["API_BASE"] + "/v1/videos/text2video"
 HEADERS = {"Authorization": "Bearer " + os.environ["API_KEY"]}
@@ -50,8 +50,8 @@ def render(number: int, prompt: str) -> None:
     download(number, url)
 
 
-queue = Queue("clips", concurrency=int(os.environ["AT_ONCE"]))
 DBOS.launch()
+queue = DBOS.register_queue("clips", worker_concurrency=int(os.environ["AT_ONCE"]))
 handles = []
 for number, prompt in enumerate(Path("prompts.txt").read_text().splitlines(), 1):
     with SetWorkflowID(f"clip-{number:02}"):

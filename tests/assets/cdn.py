@@ -30,6 +30,8 @@ class Route:
     """Says no more, but does not hang up either."""
     repeats: bool = False
     """Says the same until the client hangs up."""
+    later: tuple[bytes, ...] = ()
+    """What it says to each further request; the last one stays."""
 
 
 class Cdn(socketserver.ThreadingTCPServer):
@@ -48,6 +50,11 @@ class Cdn(socketserver.ThreadingTCPServer):
 
     def add(self, path: str, says: bytes, *, stalls: bool = False, repeats: bool = False) -> str:
         self.routes[path] = Route(says, stalls, repeats)
+        return self.url(path)
+
+    def script(self, path: str, *says: bytes) -> str:
+        """Answer the first request with the first of these, and so on."""
+        self.routes[path] = Route(says[0], later=says[1:])
         return self.url(path)
 
     def url(self, path: str, *, host: str = "127.0.0.1") -> str:
@@ -80,7 +87,10 @@ class _Conversation(socketserver.StreamRequestHandler):
         while not head.endswith(b"\r\n\r\n"):
             head += sock.recv(65536) or b"\r\n\r\n"
         self.server.requests.append(head.decode())
-        route = self.server.routes[head.split(b" ")[1].partition(b"?")[0].decode()]
+        path = head.split(b" ")[1].partition(b"?")[0].decode()
+        route = self.server.routes[path]
+        if route.later:
+            self.server.routes[path] = Route(route.later[0], later=route.later[1:])
         sock.sendall(route.says)
         while route.repeats:
             sock.sendall(route.says)

@@ -13,7 +13,7 @@ from batcher.fetch import Fetched, Intake
 from batcher.tasks import Status, Task
 
 if TYPE_CHECKING:
-    from batcher.fetch import Fetch
+    from batcher.fetch import Fetch, Notes
 
 NOW = 1_795_352_793.120
 """2026-11-22T13:06:33.120Z."""
@@ -80,7 +80,7 @@ def make_task(**changes) -> Task:
 def fetch_of(body: bytes, *, announces: bool = True) -> Fetch:
     """A fetch that has the bytes already."""
 
-    async def fetch(url: str, sink: BinaryIO) -> Fetched:
+    async def fetch(url: str, sink: BinaryIO, notes: Notes | None = None) -> Fetched:
         intake = Intake(sink, max_bytes=10_000_000)
         intake.take(body)
         return intake.close(announced=len(body) if announces else None)

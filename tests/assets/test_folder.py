@@ -70,7 +70,7 @@ async def test_nothing_on_disk_holds_the_url(folder, clip):
 async def test_until_it_is_proven_it_has_no_name(folder, clip):
     """While the bytes come, there is one hidden file and nothing else."""
 
-    async def fetch(url, sink):
+    async def fetch(url, sink, notes=None):
         fetched = await fetch_of(clip)(url, sink)
         sink.flush()
         assert tree(folder.root) == {"autumn/.fox-t1.mp4.part": clip}
@@ -231,7 +231,7 @@ async def test_two_tasks_of_one_name_both_come_in(folder, clip, other_clip):
     results = {}
 
     def slow(body, *, waits):
-        async def fetch(url, sink):
+        async def fetch(url, sink, notes=None):
             if waits:
                 await arrived.wait()
             fetched = await fetch_of(body)(url, sink)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from batcher.batch import Batch
     from batcher.events import Event, EventKind, Summary
-    from batcher.fetch import Fetched
+    from batcher.fetch import Fetched, Notes
     from batcher.providers.interface import Provider
     from batcher.state.rows import Account
     from batcher.tasks import Status, Task
@@ -315,7 +315,7 @@ class Lab:
         before, self.folder = self.folder, self.home / f"life-{self.deaths}"
         shutil.copytree(before, self.folder)
 
-    async def fetch(self, url: str, sink: BinaryIO) -> Fetched:
+    async def fetch(self, url: str, sink: BinaryIO, notes: Notes | None = None) -> Fetched:
         """A download by the same rules as the real one, over the same network as everything else."""
         check_url(url, POLICY)
         if self.is_disk_full:

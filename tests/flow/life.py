@@ -393,7 +393,7 @@ class Life(Lab):
         await anyio.sleep(for_s)
         self.network.down = False
 
-    async def fetch(self, url: str, sink: Any) -> Any:
+    async def fetch(self, url: str, sink: Any, notes: Any = None) -> Any:
         self.fetches += 1
         if self.fetches == self.dies_in_fetch:
             sink.write(sample()[:1000])

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 EARLY_CHECKPOINTS = """
 import batcher.state.store as store
 real = store.open_for_writing
-def opened(path):
-    db = real(path)
+def opened(path, network):
+    db = real(path, network)
     db.conn.execute("PRAGMA wal_autocheckpoint = 12")
     return db
 store.open_for_writing = opened

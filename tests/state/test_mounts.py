@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batcher.state import file, mounts
+from batcher.state import mounts
 from batcher.state import store as store_module
 from batcher.state.mounts import kind_of, network_mount
 from batcher.state.store import Store
@@ -59,8 +59,7 @@ def test_a_state_on_a_network_folder_shares_no_memory(tmp_path, monkeypatch, is_
     if not is_new:
         Store(path).close()
         assert _mode(path) == "wal"
-    for module in (file, store_module):
-        monkeypatch.setattr(module, "network_mount", lambda _: "nfs4")
+    monkeypatch.setattr(store_module, "network_mount", lambda _: "nfs4")
     store = Store(path)
     try:
         assert store.lies_on == "nfs4"
