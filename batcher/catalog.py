@@ -1,6 +1,6 @@
-"""The models that make video from text: what each of them takes, how long it takes, what a clip costs. Pure.
+"""The models that make video from text: what each of them takes, and how long it takes. Pure.
 
-Facts are from Kling's capability maps (2024-12, 2026-05) and CometAPI's pages; prices carry their own date.
+Facts are from Kling's capability maps (2024-12, 2026-05) and CometAPI's pages.
 An unknown model is never refused: a gateway may have it before this table does.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -226,92 +225,22 @@ _LONGER_PER_S = 0.12
 """A clip of 10 s is reported to take 1.6 times as long as one of 5 s."""
 
 
+WITH_SOUND = " sound"
+"""How the name of a class ends whose clips have sound."""
+
+
 def class_of(request: Mapping[str, Any]) -> str:
-    """The class of generations that take similar times: model, mode and duration."""
+    """The class of generations that take similar times and cost the same: model, mode, duration, and sound if any."""
     name, mode, duration = (request.get(field, DEFAULTS[field]) for field in ("model_name", "mode", "duration"))
-    return f"{name} {mode} {duration}s"
+    return f"{name} {mode} {duration}s{WITH_SOUND if request.get('sound') == 'on' else ''}"
 
 
 def usual_s(class_: str) -> float:
     """Seconds that a generation of a class usually takes: an estimate."""
     name, _, rest = class_.partition(" ")
     mode, _, duration = rest.partition(" ")
-    seconds = duration.removesuffix("s")
+    seconds = duration.removesuffix(WITH_SOUND).removesuffix("s")
     usual = _USUAL_S.get((name, mode))
     if usual is None or seconds not in map(str, MODELS[name].durations):
         return USUAL_OF_ALL_S
     return usual * (1 + _LONGER_PER_S * (int(seconds) - 5))
-
-
-PRICES_AS_OF = "2025-12"
-PRICES_SOURCE = "CometAPI blog, prices per task; * estimated from Kling's list prices of 2026-09-20"
-
-_PER_CLIP: dict[tuple[str, str], dict[str, float]] = {
-    ("kling-v1", "std"): {"5": 0.13, "10": 0.26},
-    ("kling-v1", "pro"): {"5": 0.46, "10": 0.92},
-    ("kling-v1-6", "std"): {"5": 0.26, "10": 0.53},
-    ("kling-v1-6", "pro"): {"5": 0.46, "10": 0.92},
-    ("kling-v2-master", "std"): {"5": 1.32, "10": 2.64},
-    ("kling-v2-1-master", "std"): {"5": 1.32, "10": 2.64},
-    ("kling-v2-5-turbo", "pro"): {"5": 0.33, "10": 0.66},
-}
-"""US dollars a clip at CometAPI, as published; the masters have no mode and stand under the default."""
-
-_LIST_PER_SECOND: dict[tuple[str, str, str], float] = {
-    ("kling-v2-5-turbo", "std", "off"): 0.042,
-    ("kling-v2-6", "std", "off"): 0.042,
-    ("kling-v2-6", "pro", "off"): 0.07,
-    ("kling-v2-6", "pro", "on"): 0.14,
-    ("kling-v3", "std", "off"): 0.084,
-    ("kling-v3", "std", "on"): 0.126,
-    ("kling-v3", "pro", "off"): 0.112,
-    ("kling-v3", "pro", "on"): 0.168,
-    ("kling-v3", "4k", "off"): 0.42,
-    ("kling-v3", "4k", "on"): 0.42,
-}
-"""US dollars a second on Kling's own list, for what CometAPI publishes no price."""
-
-_GATEWAY_SHARE = 0.94
-"""CometAPI's published prices over Kling's list prices: $0.132 against $0.14 a unit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """What one clip costs."""
-
-    usd: float
-    is_estimate: bool
-    """Not published by the gateway: worked out from Kling's list."""
-
-
-def price_usd(request: Mapping[str, Any]) -> Price | None:
-    """The price of one clip at CometAPI in US dollars, or None where nobody published one."""
-    return _price_usd(
-        str(request.get("model_name", DEFAULTS["model_name"])),
-        str(request.get("mode", DEFAULTS["mode"])),
-        str(request.get("duration", DEFAULTS["duration"])),
-        str(request.get("sound", DEFAULTS["sound"])),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _price_usd(name: str, mode: str, duration: str, sound: str) -> Price | None:
-    if usd := _PER_CLIP.get((name, mode), {}).get(duration):
-        return Price(usd=usd, is_estimate=False)
-    rate = _LIST_PER_SECOND.get((name, mode, sound))
-    if rate is None or not duration.isdecimal() or int(duration) not in MODELS[name].durations:
-        return None
-    return Price(usd=round(rate * int(duration) * _GATEWAY_SHARE, 4), is_estimate=True)
-
-
-_USD_PER_UNIT = 0.132
-"""Every price that CometAPI publishes is Kling's number of units times this, rounded to the cent."""
-_LIST_USD_PER_UNIT = 0.14
-
-
-def usual_units(request: Mapping[str, Any]) -> float | None:
-    """How many units Kling takes for one clip, as its price says; None where nobody published one."""
-    price = price_usd(request)
-    if price is None:
-        return None
-    return round(price.usd / (_LIST_USD_PER_UNIT * _GATEWAY_SHARE if price.is_estimate else _USD_PER_UNIT), 1)

@@ -11,15 +11,13 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from batcher.callbacks.signature import key_of
+from batcher.credentials import BASE_URL, clean_key, is_loopback, key_fingerprint, normalise_base_url, scope_of
 from batcher.errors import ConfigurationError, MissingKeyError, UsageError
-from batcher.http import clean_key, key_fingerprint, normalise_base_url
-from batcher.providers.cometapi import BASE_URL, scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +51,7 @@ class Endpoint:
     @property
     def is_loopback(self) -> bool:
         """Whether requests stay on this machine."""
-        return self.base_url is None or _is_loopback(urlsplit(self.base_url).hostname or "")
+        return self.base_url is None or is_loopback(urlsplit(self.base_url).hostname or "")
 
     @property
     def fingerprint(self) -> str:
@@ -218,12 +216,3 @@ def _is_open_to_others(path: Path) -> bool:
         return False
     ours = facts.st_uid == getattr(os, "geteuid", lambda: -1)()
     return ours and stat.S_ISREG(facts.st_mode) and bool(facts.st_mode & 0o077)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -6,7 +6,6 @@ A request ends in exactly one of three ways: a complete `Reply`, `NotSentError` 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -15,13 +14,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import anyio
 
-from batcher.errors import ConfigurationError, MissingKeyError
+from batcher.credentials import clean_key, normalise_base_url
+from batcher.errors import ConfigurationError
 from batcher.policy.retry import LONGEST_WAIT_S
 
 if TYPE_CHECKING:
@@ -288,76 +286,6 @@ def tls_context() -> ssl.SSLContext:
             f"the certificates of SSL_CERT_FILE={file or ''} cannot be read: {error.strerror or error}",
             hint="point SSL_CERT_FILE at a PEM file, or unset it",
         ) from error
-
-
-def clean_key(text: str) -> str:
-    """Strip a key and refuse what cannot stand in a header; no message ever quotes it.
-
-    httpx would print the whole key in its own error.
-    """
-    key = text.strip()
-    if not key:
-        raise MissingKeyError("the API key is empty", hint="set COMETAPI_KEY, or rehearse with --provider simulator")
-    for position, character in enumerate(key, start=1):
-        if not "!" <= character <= "~":
-            raise ConfigurationError(
-                f"the API key has a blank, control or non-ASCII character at position {position} of {len(key)}",
-                hint="paste it again into COMETAPI_KEY: the key alone, on one line",
-            )
-    return key
-
-
-def key_fingerprint(key: str) -> str:
-    """Name a key without telling it."""
-    return hashlib.sha256(key.encode()).hexdigest()[:12]
-
-
-def normalise_base_url(text: str) -> str:
-    """Bring a base URL into its one spelling: no trailing `/` or `/v1`, host in lower case, default port left out.
-
-    Raises:
-        ConfigurationError: not https (plain http is for loopback only), or more than origin and path.
-    """
-    text = text.strip()
-    try:
-        parts = urlsplit(text)
-        host = (parts.hostname or "").encode("idna").decode()
-        port = parts.port
-    except ValueError:
-        raise _bad_base_url("it is no URL") from None
-    if parts.scheme not in ("https", "http"):
-        raise _bad_base_url("it does not start with https://")
-    if "@" in parts.netloc or "?" in text or "#" in text:
-        raise _bad_base_url("it carries a user, a query or a fragment")
-    is_ipv6 = ":" in host
-    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
-    host_pattern = r"[0-9a-f:.]+" if is_ipv6 else r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?"
-    if not text.isprintable() or not re.fullmatch(host_pattern, host) or not re.fullmatch(r"(?:/\w[\w.~-]*)*", path):
-        raise _bad_base_url("its host or path has characters that do not belong there")
-    if parts.scheme == "http" and not _is_loopback(host):
-        raise _bad_base_url("plain http would show the key to everybody on the way")
-    default_port = 443 if parts.scheme == "https" else 80
-    return "".join(
-        (
-            f"{parts.scheme}://",
-            f"[{host}]" if is_ipv6 else host,
-            f":{port}" if port not in (None, default_port) else "",
-            path,
-        )
-    )
-
-
-def _bad_base_url(reason: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"the base URL is not usable: {reason}", hint="set COMETAPI_BASE_URL like https://api.cometapi.com"
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def retry_after_s(reply: Reply, now: float) -> float | None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batcher.bill import Bill, bill_of, is_chosen, picked, summed
-from batcher.catalog import price_usd
 from batcher.errors import UsageError
 from batcher.identity import content_hash, derive_namespace
 from batcher.manifest import Problems
+from batcher.prices import Prices
 from batcher.recall import adopt_from_disk, catch_up, sent_before
 from batcher.state.plan import CHUNK, Plan, Wanted
 from batcher.state.rows import Account, Job
@@ -132,9 +132,17 @@ def folder_name(job: str, *, simulated: bool) -> str:
 
 
 def prepare(
-    manifest: Manifest, *, endpoint: Endpoint, state: Queries, now: datetime, edition: str | None = None
+    manifest: Manifest,
+    *,
+    endpoint: Endpoint,
+    state: Queries,
+    now: datetime,
+    edition: str | None = None,
+    prices: Prices | None = None,
 ) -> Prepared:
     """Expand the manifest and hold it against the state, which may be empty (`Queries.empty`).
+
+    What is new is priced by `prices`, or by the table of this version.
 
     Raises `ManifestError` with everything that is wrong. Sends nothing, writes nothing.
     """
@@ -144,7 +152,8 @@ def prepare(
     try:
         if not unfinished:  # it is finished as it was frozen; what was edited since belongs to the next one
             folder = folder_name(manifest.job, simulated=endpoint.is_simulated)
-            plan.extend(_wanted(manifest.expand(edition=edition, problems=problems), job=manifest.job, folder=folder))
+            specs = manifest.expand(edition=edition, problems=problems)
+            plan.extend(_wanted(specs, prices or Prices(), job=manifest.job, folder=folder))
         return Prepared(
             manifest=manifest,
             endpoint=endpoint,
@@ -160,9 +169,9 @@ def prepare(
         raise
 
 
-def _wanted(specs: Iterable[TaskSpec], *, job: str, folder: str) -> Iterator[Wanted]:
+def _wanted(specs: Iterable[TaskSpec], prices: Prices, *, job: str, folder: str) -> Iterator[Wanted]:
     for spec in specs:
-        price = price_usd(spec.request)
+        price = prices.of(spec.request)
         yield Wanted(
             spec=spec,
             output=spec.output if folder == job else folder + spec.output.removeprefix(job),

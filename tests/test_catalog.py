@@ -3,17 +3,13 @@ from __future__ import annotations
 import pytest
 
 from batcher.catalog import (
-    DEFAULTS,
     MODELS,
     NOT_TEXT_TO_VIDEO,
     USUAL_OF_ALL_S,
     class_of,
     findings,
-    price_usd,
     usual_s,
-    usual_units,
 )
-from batcher.simulator import models as simulated
 
 
 def broken(**request):
@@ -68,54 +64,6 @@ def test_an_unknown_model_gets_the_nearest_name_as_a_hint():
     assert [f.hint for f in findings({"model_name": "kling-v1.6"})] == ["did you mean kling-v1-6?"]
 
 
-@pytest.mark.parametrize(
-    ("request_", "usd", "is_estimate"),
-    [
-        ({}, 0.13, False),
-        ({"model_name": "kling-v1-6", "mode": "pro", "duration": "10"}, 0.92, False),
-        ({"model_name": "kling-v2-master"}, 1.32, False),
-        ({"model_name": "kling-v2-5-turbo", "duration": "5"}, 0.1974, True),
-        ({"model_name": "kling-v3", "mode": "4k", "duration": "10"}, 3.948, True),
-        ({"model_name": "kling-v2-6", "mode": "pro", "sound": "on"}, 0.658, True),
-    ],
-)
-def test_prices_are_cometapis_and_marked_where_estimated(request_, usd, is_estimate):
-    price = price_usd(request_)
-    assert price is not None
-    assert (price.usd, price.is_estimate) == (pytest.approx(usd), is_estimate)
-
-
-@pytest.mark.parametrize("request_", [{"model_name": "kling-v9"}, {"mode": "4k"}, {"duration": "7"}])
-def test_what_nobody_priced_has_no_price(request_):
-    assert price_usd(request_) is None
-
-
-@pytest.mark.parametrize("model", MODELS.values(), ids=lambda m: m.name)
-def test_every_model_can_be_priced_in_each_of_its_ways(model):
-    for mode in model.modes or (DEFAULTS["mode"],):
-        for duration in model.durations:
-            assert price_usd({"model_name": model.name, "mode": mode, "duration": str(duration)}), (mode, duration)
-
-
-def everything_that_has_a_price():
-    for model in MODELS.values():
-        for mode in model.modes or (None,):
-            for duration in model.durations:
-                for sound in ("off", "on") if mode in model.sound else ("off",):
-                    request = {"model_name": model.name, "duration": str(duration), "sound": sound}
-                    yield request | ({"mode": mode} if mode else {})
-
-
-def test_the_usual_units_are_those_of_klings_list():
-    """Worked out from our prices, held against the simulator's own list: nobody is warned of what is as expected."""
-    for request in everything_that_has_a_price():
-        assert usual_units(request) == pytest.approx(simulated.units(request), abs=0.01), request
-
-
-def test_without_a_price_no_number_of_units_is_usual():
-    assert usual_units({"model_name": "kling-v9"}) is None
-
-
 def test_every_model_has_a_usual_time_in_each_of_its_modes_and_durations():
     for model in MODELS.values():
         for mode in model.modes or ("std",):
@@ -124,6 +72,12 @@ def test_every_model_has_a_usual_time_in_each_of_its_modes_and_durations():
             ]
             assert times == sorted(times)
             assert USUAL_OF_ALL_S not in times
+
+
+def test_clips_with_sound_are_a_class_of_their_own():
+    loud = class_of({"model_name": "kling-v2-6", "mode": "pro", "sound": "on"})
+    assert loud == "kling-v2-6 pro 5s sound"
+    assert usual_s(loud) == usual_s(class_of({"model_name": "kling-v2-6", "mode": "pro", "sound": "off"}))
 
 
 def test_a_class_is_the_same_for_a_number_and_for_what_the_api_assumes():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hmac
 import re
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from batcher.credentials import is_loopback
 from batcher.errors import UsageError
 from batcher.text import redact_url
 
@@ -66,11 +66,3 @@ def with_port(url: str, port: int) -> str:
     """`url` at the port that was free, where it said 0."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.removesuffix(":0") + f":{port}").geturl() if parts.port == 0 else url
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine itself."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

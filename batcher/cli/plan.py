@@ -12,7 +12,7 @@ import click
 
 from batcher.bill import is_chosen
 from batcher.cli.common import Shared, max_file_option, shared_options
-from batcher.cli.run import choices_of, load_all
+from batcher.cli.manifests import choices_of, load_all
 from batcher.compose import budget_of
 from batcher.policy.concurrency import START
 from batcher.policy.polling import mean_s

@@ -11,7 +11,7 @@ import click
 
 from batcher.choices import Choices
 from batcher.cli.common import Shared, max_file_option, out_option, shared_options
-from batcher.cli.run import load_all
+from batcher.cli.manifests import load_all
 from batcher.connect import open_batch
 from batcher.report.document import SCHEMA, plain
 from batcher.report.recover import recover_text

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from batcher.choices import Choices
 from batcher.cli.common import (
     Duration,
     Failures,
@@ -22,18 +21,18 @@ from batcher.cli.common import (
     max_file_option,
     out_option,
     shared_options,
-    variables_of,
 )
 from batcher.cli.consent import ask
 from batcher.cli.course import follow
+from batcher.cli.manifests import choices_of, load_all
 from batcher.compose import budget_of
 from batcher.connect import open_batch
-from batcher.manifest import LoadOptions, ManifestError, examine, load, render_text
 from batcher.prepare import prepare
 from batcher.runner.outcome import worst
 
 if TYPE_CHECKING:
     from batcher.batch import Batch
+    from batcher.choices import Choices
     from batcher.manifest import Manifest
     from batcher.prepare import Prepared
 
@@ -89,37 +88,6 @@ def run_manifests(shared: Shared, paths: tuple[Path, ...], flags: dict[str, Any]
     return worst([anyio.run(_run_one, shared, manifest, flags) for manifest in manifests])
 
 
-def load_all(paths: tuple[Path, ...], flags: dict[str, Any]) -> list[Manifest]:
-    """Check every manifest before anything is sent.
-
-    Raises `ManifestError` for the last bad one; the problems of the others are printed.
-    """
-    options = LoadOptions(
-        variables=variables_of(flags["var"]), allow_outside=flags["allow_outside"], max_bytes=flags["max_bytes"]
-    )
-    if len(paths) == 1 and not flags["strict"]:  # expanded, and so checked whole, when it is prepared
-        return [
-            load(
-                paths[0],
-                variables=options.variables,
-                allow_outside=options.allow_outside,
-                max_bytes=options.max_bytes,
-            )
-        ]
-    manifests, bad = [], []
-    for checked in examine(paths, now=datetime.now(UTC), options=options):
-        warnings = [p for p in checked.problems if p.severity == "warning"] if flags["strict"] else []
-        if checked.manifest is None or checked.problems.errors or warnings:
-            bad.append(ManifestError(str(checked.path), checked.problems))
-        else:
-            manifests.append(checked.manifest)
-    for error in bad[:-1]:
-        click.echo(render_text(error.problems), err=True)
-    if bad:
-        raise bad[-1]
-    return manifests
-
-
 async def _run_one(shared: Shared, manifest: Manifest, flags: dict[str, Any]) -> int:
     """Run one manifest: its unfinished edition first, then, when that is finished, today's."""
     environment = shared.environment()
@@ -159,9 +127,3 @@ def _prepare(batch: Batch, manifest: Manifest, flags: dict[str, Any]) -> Prepare
     return prepare(
         manifest, endpoint=batch.endpoint, state=batch.store, now=datetime.now(UTC), edition=flags["edition"]
     )
-
-
-def choices_of(flags: dict[str, Any]) -> Choices:
-    """The flags as a run takes them."""
-    names = Choices.__dataclass_fields__
-    return Choices(**{name: value for name, value in flags.items() if name in names})

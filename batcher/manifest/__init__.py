@@ -3,6 +3,7 @@
 from batcher.manifest.check import Checked, check, examine
 from batcher.manifest.load import load
 from batcher.manifest.manifest import Budget, LoadOptions, Manifest, Notify, RunSettings, Schedule
+from batcher.manifest.pricefile import read_prices
 from batcher.manifest.problems import (
     CODES,
     ManifestError,
@@ -32,6 +33,7 @@ __all__ = [
     "examine",
     "json_schema",
     "load",
+    "read_prices",
     "render_github",
     "render_json",
     "render_text",

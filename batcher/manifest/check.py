@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batcher.catalog import price_usd
 from batcher.manifest.load import read
 from batcher.manifest.manifest import LoadOptions, Manifest
 from batcher.manifest.problems import ManifestError, Problem, Problems
+from batcher.prices import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,13 +36,15 @@ def check(paths: Iterable[Path], *, now: datetime, options: LoadOptions | None =
     return [problem for each in examine(paths, now=now, options=options) for problem in each.problems]
 
 
-def examine(paths: Iterable[Path], *, now: datetime, options: LoadOptions | None = None) -> Iterator[Checked]:
-    """Load and expand each manifest. `now` says which edition it would be."""
+def examine(
+    paths: Iterable[Path], *, now: datetime, options: LoadOptions | None = None, prices: Prices | None = None
+) -> Iterator[Checked]:
+    """Load and expand each manifest. `now` says which edition it would be, `prices` what its clips cost."""
     for path in paths:
-        yield _examine(path, now, options or LoadOptions())
+        yield _examine(path, now, options or LoadOptions(), prices or Prices())
 
 
-def _examine(path: Path, now: datetime, options: LoadOptions) -> Checked:
+def _examine(path: Path, now: datetime, options: LoadOptions, prices: Prices) -> Checked:
     problems = Problems()
     manifest = read(path, options, problems)
     if manifest is None:
@@ -51,7 +53,7 @@ def _examine(path: Path, now: datetime, options: LoadOptions) -> Checked:
     try:
         for spec in manifest.expand(edition=manifest.render_edition(now), problems=problems):
             tasks += 1
-            if price := price_usd(spec.request):
+            if price := prices.of(spec.request):
                 usd += price.usd
                 is_estimate |= price.is_estimate
             else:

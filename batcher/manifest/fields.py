@@ -30,11 +30,9 @@ MAX_PROMPT = 3072
 
 
 class Strict(BaseModel):
-    """No conversions, no unknown keys; the docstring under a field is its description."""
+    """No conversions, no unknown keys."""
 
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=()
-    )
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
 
 
 def wrong(code: str, message: str, hint: str | None = None) -> PydanticCustomError:

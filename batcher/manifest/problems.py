@@ -194,16 +194,17 @@ class Problems:
 
 
 class ManifestError(UsageError):
-    """A manifest that cannot be run, with everything that is wrong with it."""
+    """A manifest, or a file of prices, that cannot be used, with everything that is wrong with it."""
 
-    def __init__(self, file: str, problems: Problems) -> None:
+    def __init__(self, file: str, problems: Problems, *, check: str | None = None) -> None:
+        """`check`: the command that looks at the file again, where that is not `batcher check`."""
         self.problems = tuple(problems)
         count, what = problems.errors, "problem"
         if not count:  # --strict
             count, what = len(self.problems), "warning"
         kept = sum(p.severity == "error" for p in self.problems)
         more = f", the first {kept} shown" if problems.errors > kept else ""
-        check = command("check", file)
+        check = check or command("check", file)
         super().__init__(
             f"{count} {what}{'' if count == 1 else 's'} in {printable(file)}{more}. Nothing was sent. "
             f"Next: fix and run  {check}",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from batcher.generations import Fate, Listing, Look, Posted, Sight
-from batcher.http import NoReplyError, NotSentError, normalise_base_url, retry_after_s
+from batcher.http import NoReplyError, NotSentError, retry_after_s
 from batcher.providers.kling import parse_create, parse_find, parse_list
 
 if TYPE_CHECKING:
@@ -16,16 +16,8 @@ if TYPE_CHECKING:
 
     from batcher.http import ApiClient, Reply
 
-BASE_URL = "https://api.cometapi.com"
 PREFIX = "/kling"
 TEXT2VIDEO = f"{PREFIX}/v1/videos/text2video"
-
-
-def scope_of(base_url: str) -> str:
-    """Name the world that a base URL belongs to, as it stands in a task's identity."""
-    parts = urlsplit(normalise_base_url(base_url))
-    origin = f"{parts.scheme}://{parts.netloc}"
-    return "cometapi" if origin == BASE_URL else f"cometapi@{origin}"
 
 
 class CometApi:

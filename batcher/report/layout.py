@@ -6,10 +6,12 @@ import unicodedata
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from batcher.text import human_usd, printable
+from batcher.text import human_duration, human_usd, printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+
+    from batcher.report.views import Unfetched
 
 GAP = "  "
 
@@ -54,6 +56,28 @@ def money(usd: float | None, *, estimate: bool = True) -> str:
     if usd is None:
         return "price unknown"
     return f"≈ {human_usd(usd)}" if estimate else human_usd(usd)
+
+
+def ahead(seconds: float | None, *, at_once: int | None, estimate: bool) -> str:
+    """Word a time to come, no more exact than it can be; `≈` marks one that rests on usual times alone."""
+    if seconds is None:
+        return ""
+    step = next(step for below, step in ((60, 1), (600, 10), (10800, 60), (float("inf"), 600)) if seconds < below)
+    words = f"{'≈' if estimate else 'about'} {human_duration(max(step, round(seconds / step) * step))}"
+    return f"{words} at {at_once} at once" if at_once else words
+
+
+def unfetched_line(clips: Unfetched) -> str:
+    """Word that paid clips are not home, and until when they can be fetched."""
+    number = clips.finished or clips.perhaps
+    what = f"{number} finished clip{'s' * (number != 1)}" if clips.finished else f"{number} submitted"
+    if clips.finished and clips.perhaps:
+        what += f" and {clips.perhaps} that may be"
+    verb = "is" if number == 1 and not (clips.finished and clips.perhaps) else "are"
+    dies = (
+        f"deletes the first in {human_duration(clips.left_s)}" if clips.left_s > 0 else "may have deleted the first"
+    )
+    return printable(f"{what} {verb} not home; the provider {dies}: {clips.command}")
 
 
 def cause(code: str | None, message: str | None) -> str:

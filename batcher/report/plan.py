@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batcher.report.layout import bounded, columns, money, next_lines
-from batcher.text import human_duration, human_usd, printable
+from batcher.report.layout import ahead, bounded, columns, money, next_lines, unfetched_line
+from batcher.text import human_usd, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,8 @@ def _head(plan: PlanView) -> Iterator[str]:
     yield printable(" · ".join(filter(None, (plan.job, plan.manifest, edition, f"provider {provider}"))))
     for warning in plan.warnings:
         yield f"warning: {printable(warning)}"
+    if plan.unfetched:
+        yield f"warning: {unfetched_line(plan.unfetched)}"
 
 
 def _tasks(plan: PlanView, *, most: int | None) -> Iterator[str]:
@@ -56,8 +58,10 @@ def _totals(plan: PlanView) -> Iterator[str]:
     yield f"plan: {', '.join(counts)}"
     if plan.to_submit:
         yield " · ".join(filter(None, (_cost(plan), _budget(plan), _eta(plan))))
+        if plan.prices:
+            yield printable("prices " + ", else ".join(f"of {each.as_of} ({each.source})" for each in plan.prices))
     else:
-        yield "nothing to buy"
+        yield " · ".join(filter(None, ("nothing to buy", _eta(plan))))
 
 
 def _cost(plan: PlanView) -> str:
@@ -75,4 +79,4 @@ def _budget(plan: PlanView) -> str:
 
 
 def _eta(plan: PlanView) -> str:
-    return "" if plan.eta_s is None else f"about {human_duration(plan.eta_s)}"
+    return ahead(plan.eta_s, at_once=plan.eta_at_once, estimate=plan.eta_is_estimate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batcher.report.layout import bounded, cause, columns, money, next_lines, picture
+from batcher.report.layout import ahead, bounded, cause, columns, money, next_lines, picture, unfetched_line
 from batcher.report.lines import in_flight
 from batcher.tasks import IN_FLIGHT, Status
 from batcher.text import command, human_bytes, human_duration, printable
@@ -35,6 +35,10 @@ def _job(job: StatusView) -> Iterator[str]:
     yield _title(job)
     yield "  " + "   ".join(_counts(job))
     yield "  " + " · ".join(_spend(job))
+    if left := ahead(job.eta_s, at_once=job.eta_at_once, estimate=job.eta_is_estimate):
+        yield f"  left {left}"
+    if job.unfetched:
+        yield f"  {unfetched_line(job.unfetched)}"
     if job.last_run:
         yield f"  last run {_last_run(job.last_run)}"
     active = [

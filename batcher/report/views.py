@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batcher.prices import PriceSource
     from batcher.tasks import Asset, Task
 
 
@@ -46,12 +47,32 @@ class PlanView:
     budget_usd: float | None = None
     spent_usd: float = 0.0
     """Spent before, of this budget."""
+    prices: tuple[PriceSource, ...] = ()
+    """Where the prices are from, what is asked first before the others."""
     eta_s: float | None = None
+    eta_at_once: int | None = None
+    """So many at the provider at once is what the time rests on."""
+    eta_is_estimate: bool = False
+    """It rests on usual times also: nothing of some class ended here yet."""
+    unfetched: Unfetched | None = None
     lines: tuple[PlanLine, ...] = ()
     """A sample of each kind; the counts are the truth."""
     warnings: tuple[str, ...] = ()
     next: tuple[str, ...] = ()
     """Commands to type next, most useful first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfetched:
+    """Clips of a job that are paid for and not home; the provider keeps them for 30 days."""
+
+    finished: int
+    perhaps: int
+    """Submitted, and not seen finished yet."""
+    left_s: float
+    """Until the first of them is deleted."""
+    command: str
+    """What brings them home."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +149,11 @@ class StatusView:
     limit: int | None = None
     """The learnt number of slots."""
     last_run: LastRun | None = None
+    eta_s: float | None = None
+    eta_at_once: int | None = None
+    eta_is_estimate: bool = False
+    """As in a plan."""
+    unfetched: Unfetched | None = None
     expiring: tuple[ExpiringClip, ...] = ()
     next: tuple[str, ...] = ()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batcher.assets import BrokenClipError
-from batcher.catalog import class_of, usual_units
+from batcher.catalog import class_of
 from batcher.errors import DiskError
 from batcher.events import EventKind
 from batcher.fetch import FetchError, FetchFault
 from batcher.generations import Generation, GenerationStatus, Look, RefusalKind, Sight
 from batcher.policy import budget, polling, retry
 from batcher.policy import submission as protocol
+from batcher.prices import usual_units
 from batcher.runner import room
 from batcher.runner.look import look, note_reach, stop_for
 from batcher.runner.submit import fresh, inherited, submit

@@ -6,10 +6,9 @@ import socket
 import anyio
 import pytest
 
-from batcher.errors import ConfigurationError
 from batcher.generations import Fate, RefusalKind, Sight
 from batcher.http import ApiClient
-from batcher.providers.cometapi import CometApi, scope_of
+from batcher.providers.cometapi import CometApi
 from providers.rawserver import RawServer, answer, serve
 
 KEY = "sk-canary-0123456789abcdef"
@@ -219,21 +218,3 @@ class TestVerdicts:
             await provider.aclose()
         assert posted.refusal.message == "Invalid token [key]"
         assert KEY not in repr((posted, look))
-
-
-class TestScope:
-    @pytest.mark.parametrize(
-        ("url", "scope"),
-        [
-            ("https://api.cometapi.com", "cometapi"),
-            ("https://API.cometapi.com:443/v1/", "cometapi"),
-            ("https://gw.example", "cometapi@https://gw.example"),
-            ("http://127.0.0.1:8000/v1", "cometapi@http://127.0.0.1:8000"),
-        ],
-    )
-    def test_a_world_has_one_name(self, url, scope):
-        assert scope_of(url) == scope
-
-    def test_a_bad_url_has_none(self):
-        with pytest.raises(ConfigurationError):
-            scope_of("http://gw.example")

@@ -15,6 +15,7 @@ from batcher.report.views import (
     StatusView,
     TaskTrouble,
     TaskView,
+    Unfetched,
 )
 from batcher.tasks import Asset, Status
 
@@ -34,6 +35,9 @@ JOB = StatusView(
     unclear=(TaskTrouble(name="neon", code=None, message="no answer to the create call"),),
     spend=Spend(downloaded_usd=5.6, failed_usd=0.28, unclear_usd=0.28),
     limit=4,
+    eta_s=700.0,
+    eta_at_once=4,
+    unfetched=Unfetched(finished=1, perhaps=0, left_s=2 * 86400, command="batcher collect autumn"),
     last_run=LastRun(
         run="r1", started_at="2026-11-22T01:00:00Z", finished_at="2026-11-22T02:00:00Z", outcome="failed", exit_code=1
     ),
@@ -45,6 +49,8 @@ TEXT = """\
 autumn · edition 2026-11-22 · cometapi
   20 downloaded   2 in flight   3 waiting   1 failed   1 unclear
   spend ≈ $6.16 (≈ $5.60 downloaded, ≈ $0.28 failed, ≈ $0.28 unclear) · limit 4 (learnt)
+  left about 12m00s at 4 at once
+  1 finished clip is not home; the provider deletes the first in 2d00h: batcher collect autumn
   last run r1, failed (exit 1), finished 2026-11-22T02:00:00Z
   in flight
     tram           processing  33m20s  overdue
