@@ -157,7 +157,7 @@ class OpenJob:
                 )
                 prepared.refuse_empty_choice(choices)
                 has_consent = self._yes or budget_of(self._manifest, choices).limits_money
-                if not self._batch.endpoint.is_simulated and prepared.to_buy(choices) and not has_consent:
+                if not self._batch.endpoint.is_simulated and prepared.bill(choices).tasks and not has_consent:
                     raise UsageError(
                         "this run would cost money and nothing allows it; nothing was sent",
                         hint="pass yes=True or max_usd=..., or give the manifest a budget",

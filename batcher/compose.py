@@ -102,7 +102,7 @@ def budget_of(manifest: Manifest, choices: Choices) -> Budget:
 
 def refuse_unknown_prices(prepared: Prepared, budget: Budget, choices: Choices | None = None) -> None:
     """A budget cannot hold what nobody knows the price of."""
-    unknown = sum(price is None for price in prepared.to_buy(choices))
+    unknown = prepared.bill(choices).unknown
     if unknown and budget.limits_money:
         raise UsageError(
             f"{unknown} tasks of {prepared.job} use a model whose price is not known, so no budget can hold them;"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
+from batcher.bill import Bill
 from batcher.choices import Choices
 from batcher.cli.common import Shared, callback_option, is_terminal, shared_options
 from batcher.cli.consent import ask
@@ -18,7 +19,8 @@ from batcher.connect import open_batch
 from batcher.errors import UsageError
 from batcher.policy.retry import FailureClass
 from batcher.runner.outcome import worst
-from batcher.state.queries import Queries, Selection
+from batcher.state.queries import Queries
+from batcher.state.selection import Selection
 from batcher.tasks import Status
 
 if TYPE_CHECKING:
@@ -131,7 +133,11 @@ async def _retry(
         job = batch.store.job(same[0].job, endpoint.scope)
         has_budget = job is not None and any(job.settings.get(name) for name in ("max_usd", "max_usd_per_day"))
         ask(
-            [task.cost_usd for task in same],
+            Bill(
+                tasks=len(same),
+                usd=sum(task.cost_usd or 0.0 for task in same),
+                unknown=sum(task.cost_usd is None for task in same),
+            ),
             endpoint=endpoint,
             has_consent=yes or choices.max_usd is not None or has_budget,
             may_ask=is_terminal(sys.stdin) and not shared.json,

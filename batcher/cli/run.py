@@ -105,7 +105,7 @@ async def _run_one(shared: Shared, manifest: Manifest, flags: dict[str, Any]) ->
             if not codes:
                 prepared.refuse_empty_choice(choices)
             ask(
-                prepared.to_buy(choices),
+                prepared.bill(choices),
                 endpoint=endpoint,
                 has_consent=flags["yes"] or budget_of(manifest, choices).limits_money,
                 may_ask=is_terminal(sys.stdin) and not shared.json,

@@ -12,7 +12,8 @@ from batcher.errors import UsageError
 from batcher.report.document import status_document
 from batcher.report.status import status_text
 from batcher.report.views import ActiveTask, ExpiringClip, LastRun, Spend, StatusView, TaskTrouble
-from batcher.state.queries import Queries, Selection
+from batcher.state.queries import Queries
+from batcher.state.selection import Selection
 from batcher.tasks import IN_FLIGHT, Status
 from batcher.text import command
 from batcher.times import unix

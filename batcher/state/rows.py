@@ -89,8 +89,25 @@ def unreadable(what: str, error: BaseException) -> StateError:
     )
 
 
-def task_of(row: Mapping[str, Any]) -> Task:
+def parameters_of(number: int, text: str | None) -> dict[str, Any]:
+    """What a row of `parameters` says of a request, beside its prompt."""
+    try:
+        return _mapping(text or "")
+    except _UNREADABLE as exc:
+        raise unreadable(f"row {number} of parameters", exc) from exc
+
+
+def bytes_of(content: str) -> bytes | None:
+    """A content hash as the state keeps it; None for a text that is none."""
+    try:
+        return bytes.fromhex(content)
+    except ValueError:
+        return None
+
+
+def task_of(row: Mapping[str, Any], parameters: Mapping[str, Any]) -> Task:
     """One `tasks` row as a value. A status outside the known ones stops the run: somebody edited by hand."""
+    prompt = row["prompt"]
     try:
         for moment in ("not_before", "created_at", "submitted_at", "finished_at"):
             if row[moment] is not None:
@@ -102,10 +119,10 @@ def task_of(row: Mapping[str, Any]) -> Task:
             edition=row["edition"],
             take=row["take"],
             scope=row["scope"],
-            content_hash=row["content_hash"],
+            content_hash=row["content_hash"].hex(),
             status=Status(row["status"]),
             external_task_id=row["external_task_id"],
-            request=_mapping(row["request"]),
+            request={"prompt": prompt, **parameters} if prompt else parameters,
             source=row["source"],
             priority=row["priority"],
             output=row["output"],

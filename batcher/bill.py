@@ -1,0 +1,86 @@
+"""What a run would submit and what that costs, as far as it is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from batcher.tasks import Status
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from batcher.choices import Choices
+    from batcher.state.queries import Queries
+    from batcher.state.selection import Selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """What a run would submit: how many tasks, at which estimated price."""
+
+    tasks: int = 0
+    usd: float = 0.0
+    """Of those whose price is known."""
+    unknown: int = 0
+    """Tasks whose price nobody published."""
+    is_estimate: bool = False
+
+    @property
+    def cost_usd(self) -> float | None:
+        """None where no price is known at all."""
+        return None if self.tasks and self.unknown == self.tasks else self.usd
+
+
+def is_chosen(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> bool:
+    """Whether selectors pick a task that waits. An id is unknown before it is planned, so `id:` may mean any."""
+
+    def matches(selector: str) -> bool:
+        kind, _, word = selector.partition(":")
+        if kind == "status":
+            return word == Status.PENDING
+        return kind == "id" or fnmatchcase(name, selector.replace("[^", "[!"))
+
+    is_in = not include or any(map(matches, include))
+    return is_in and not any(not s.startswith("id:") and matches(s) for s in exclude)
+
+
+def bill_of(state: Queries, selection: Selection, choices: Choices | None) -> Bill:
+    """What a run would submit of a plan that is written down."""
+    term, values, limit = picked(choices)
+    if not values and limit is None and term == _ALL:
+        tasks = state.counts(selection).get(Status.PENDING, 0)
+        usd, unknown, is_estimate = state.prices(selection)
+        return Bill(tasks=tasks, usd=usd, unknown=unknown, is_estimate=is_estimate)
+    return summed(state.priced(selection, term, values, limit=limit))
+
+
+def summed(prices: Counter[tuple[float | None, bool]]) -> Bill:
+    """The bill of so many at each price, and whether that is an estimate."""
+    return Bill(
+        tasks=prices.total(),
+        usd=sum((usd or 0.0) * n for (usd, _), n in prices.items()),
+        unknown=sum(n for (usd, _), n in prices.items() if usd is None),
+        is_estimate=any(is_estimate for _, is_estimate in prices),
+    )
+
+
+_ALL = "(1) AND NOT (0)"
+
+
+def picked(choices: Choices | None) -> tuple[str, tuple[str, ...], int | None]:
+    """`is_chosen` as an SQL condition over `name`, its parameters, and how many at most."""
+    include, exclude, limit = (choices.include, choices.exclude, choices.limit) if choices else ((), (), None)
+    values: list[str] = []
+
+    def term(selector: str) -> str:
+        kind, _, word = selector.partition(":")
+        if kind in ("status", "id"):
+            return str(int(kind == "id" or word == Status.PENDING))
+        values.append(selector.replace("[!", "[^"))
+        return "name GLOB ?"
+
+    some = " OR ".join(map(term, include)) or "1"
+    dropped = " OR ".join(term(selector) for selector in exclude if not selector.startswith("id:")) or "0"
+    return f"({some}) AND NOT ({dropped})", tuple(values), limit
