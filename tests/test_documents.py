@@ -15,8 +15,9 @@ import pytest
 
 from batcher import errors
 from batcher.cli.entry import VERBS
-from batcher.state.queries import Queries, Selection
+from batcher.state.queries import Queries
 from batcher.state.schema import APPLICATION_ID, migrations
+from batcher.state.selection import Selection
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text()

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from batcher.fetch import Fetch
     from batcher.providers.interface import Provider
     from batcher.runner.room import RollCall
-    from batcher.state.queries import Selection
     from batcher.state.rows import Account
+    from batcher.state.selection import Selection
     from batcher.state.store import Store
     from batcher.tasks import Task
 

@@ -9,7 +9,7 @@ from batcher.catalog import class_of
 from batcher.errors import DiskError
 from batcher.events import EventKind
 from batcher.fetch import FetchError, FetchFault
-from batcher.generations import Generation, GenerationStatus, Look, RefusalKind, Sight
+from batcher.generations import ASSET_LIFE_S, Generation, GenerationStatus, Look, RefusalKind, Sight
 from batcher.policy import budget, polling, retry
 from batcher.policy import submission as protocol
 from batcher.prices import usual_units
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 DOWNLOAD_TRIES = 6
 """Tries to bring one clip home in one run. After that it stays `succeeded` and the next run goes on."""
-
-ASSET_LIFE_S = 30 * 86400.0
-"""Files are cleared after 30 days (API notes, 7)."""
 
 
 async def walk(s: Session, task: Task, *, is_ours: bool) -> Task:

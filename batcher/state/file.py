@@ -30,6 +30,11 @@ BUSY_TIMEOUT_S = 30.0
 """How long a write waits for a reader's tool that locked the file (a person's `sqlite3` shell, say)."""
 
 
+LOOKED_AT_BYTES = 64 * 2**20
+"""A state up to this size is looked through whenever it is opened. A greater one (150,000 tasks) would take seconds:
+`verify` does it. Damage that a run meets stops it, and what a task is sent with is held against its hash."""
+
+
 @contextmanager
 def hold_lock(path: Path, *, started_at: str, wait: bool = False) -> Iterator[Callable[[], bool]]:
     """Be the one process that works on this state. The kernel frees the lock however we die.
@@ -113,15 +118,15 @@ def open_for_writing(path: Path, network: str | None = None) -> Database:
                 )
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")  # a signed URL is a secret also in a page that is free
-            connection.execute("PRAGMA foreign_keys = ON")
             db = Database(connection, execute_plugins=False)
             migrations.apply(db)
+            connection.execute("PRAGMA foreign_keys = ON")  # a migration that makes a table anew could not go on
             ensure_token(connection)
             return db
 
 
-def open_for_reading(path: Path) -> Database:
-    """A connection that cannot write; works while a run is going on."""
+def open_for_reading(path: Path, *, thorough: bool = False) -> Database:
+    """A connection that cannot write; works while a run is going on. `thorough`: every page is looked at first."""
     if not path.exists():
         raise StateError(
             f"there is no state at {path}", hint="batcher run MANIFEST makes one; or name it: --state PATH"
@@ -131,11 +136,18 @@ def open_for_reading(path: Path) -> Database:
         address = f"{path.absolute().as_uri()}?mode=ro"
         with _kept(sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S)) as connection:
             _harden(connection)
-            _check(connection, path)
+            _check(connection, path, thorough=thorough)
             db = Database(connection, execute_plugins=False)
             if migrations.pending(db):
                 raise StateError(f"{path} is from an older version", hint="any run brings it up to date")
             return db
+
+
+def open_nowhere() -> Database:
+    """The tables of a new state, in memory."""
+    db = Database(sqlite3.connect(":memory:", isolation_level=None), execute_plugins=False)
+    migrations.apply(db)
+    return db
 
 
 def copy_into(path: Path, target: Path) -> None:
@@ -189,11 +201,12 @@ def _refuse_empty(path: Path) -> None:
         )
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool = False) -> None:
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     if application_id != APPLICATION_ID:
         raise StateError(f"{path} is an SQLite file of another program", hint="name another file: --state PATH")
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    is_looked_at = thorough or path.stat().st_size <= LOOKED_AT_BYTES
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if is_looked_at else "ok"
     if verdict != "ok":
         raise StateError(f"{path} is damaged: {verdict}", hint=_restore_hint(path))
     db = Database(connection, execute_plugins=False)

@@ -1,4 +1,4 @@
-"""Tables, indexes and views of the state, as migrations. A migration that was released is never edited.
+"""Tables, indexes, triggers and views of the state, as migrations. A migration that was released is never edited.
 
 Times are ISO-8601 UTC text, money is US dollars, sizes are bytes. The API key is nowhere in it; asset URLs are kept
 until the clip is downloaded, then cut at their query.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlite_utils import Migrations
+
+from batcher.state import slim
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -26,6 +28,12 @@ def m001_tables(db: Database) -> None:
     """Everything of version 0.1."""
     for statement in TABLES + INDEXES + VIEWS:
         db.execute(statement)
+
+
+@migrations()
+def m002_million(db: Database) -> None:
+    """What tasks share stands once; counters."""
+    slim.shorten(db)
 
 
 @migrations()

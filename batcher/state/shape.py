@@ -1,7 +1,7 @@
 """Whether the tables of a state file are those we made: a stranger's may hold SQL that runs on our writes.
 
-Tables, views and indexes that a person added beside ours are theirs to have: nothing here reads them. A trigger is
-another matter, as it fires on what we write; so is a table of ours that was made anew with other rules.
+Tables, views and indexes that a person added beside ours are theirs to have: nothing here reads them. A trigger not
+ours is another matter, as it fires on what we write; so is a table of ours that was made anew with other rules.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ def objection(connection: sqlite3.Connection, *, applied: Iterable[str]) -> str 
     `applied` names the migrations that the file says it has had.
     """
     found = {}
+    ours = _ours(tuple(applied))
     for kind, name, table, sql in connection.execute(_MASTER):
-        if kind == "trigger":
-            return f"the trigger {name!r} on {table}"
         found[name] = (kind, _bare(sql or ""))
-    for name, (kind, sql) in _ours(tuple(applied)).items():
+        if kind == "trigger" and ours.get(name) != found[name]:
+            return f"the trigger {name!r} on {table}"
+    for name, (kind, sql) in ours.items():
         if name not in found:
             if kind != "view":
                 return f"no {kind} {name}"

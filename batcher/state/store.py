@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from batcher.errors import StateError
 from batcher.identity import external_task_id, is_intact
 from batcher.policy.retry import needs_a_new_id
-from batcher.state.file import open_for_writing
+from batcher.state.file import LOOKED_AT_BYTES, open_for_writing
 from batcher.state.mounts import network_mount
 from batcher.state.planning import NO_ERROR, Planning
 from batcher.state.secret import token_of
@@ -49,6 +49,8 @@ class Store(Planning):
         super().__init__(open_for_writing(path, self.lies_on), path)
         self._is_locked = is_locked
         self._inode = os.stat(path).st_ino  # noqa: PTH116 - the number is the point
+        if path.stat().st_size <= LOOKED_AT_BYTES:
+            self.recount()
 
     def check_alive(self) -> None:
         """Raise `StateError` if the file we write to is no longer the file at its path.

@@ -82,7 +82,7 @@ def made_up(weather):
 
 
 def no_request(weather):
-    weather.edit("UPDATE tasks SET request = 'A wave' WHERE status = 'pending'")
+    weather.edit("UPDATE parameters SET request = 'A wave'")
 
 
 def bought_again(weather):
@@ -92,7 +92,7 @@ def bought_again(weather):
 def bit(weather):
     """One bit of a prompt that waits, in the file itself: `over` becomes `over` with another letter."""
     [(prompt,)] = weather.rows("SELECT prompt FROM tasks WHERE status = 'pending'")
-    before = f'"prompt": "{prompt}"'.encode()
+    before = prompt.encode()
     assert weather.intact.count(before) == 1
     weather.state.write_bytes(weather.intact.replace(before, before.replace(b"breaks", b"creaks")))
 

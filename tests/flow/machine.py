@@ -210,8 +210,7 @@ class Machine(RuleBasedStateMachine):
         assert ran is not None, life.told[-1]
         judge.ended(life, ran)
         include = options.get("include", ("*",))
-        named = {w.spec.name for w in prepared.wanted} | {task.name for task in prepared.known.values()}
-        chosen = {name for name in named if any(fnmatchcase(name, pattern) for pattern in include)}
+        chosen = {name for name in prepared.names if any(fnmatchcase(name, pattern) for pattern in include)}
         judge.run_ended(life, ran, prepared, chosen, limited="limit" in options)
         if budget is not None and not self.was_renamed and not self.life.was_forgotten:
             after = judge.money(life, prepared.job, prepared.edition)

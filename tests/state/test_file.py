@@ -235,12 +235,15 @@ def test_a_folder_in_its_place_is_named(path, opened):
 
 
 def test_a_status_somebody_made_up_is_refused_by_the_file_and_by_us(store, path):
-    [task] = add(store, want())
+    add(store, want())
     with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
         store._execute("UPDATE tasks SET status = 'bought'")
-    store._execute("UPDATE tasks SET request = 'no json' WHERE id = ?", (task.id,))
-    with pytest.raises(StateError, match=r"task 1 \(fox\) in the state cannot be read") as refused:
-        store.tasks(ALL)
+    store._execute("UPDATE parameters SET request = 'no json'")
+    with (
+        closing(Queries.open(path)) as other,
+        pytest.raises(StateError, match="row 1 of parameters in the state cannot be read") as refused,
+    ):
+        other.tasks(ALL)
     assert "edited by hand" in refused.value.hint
 
 
