@@ -30,7 +30,7 @@ from batcher.policy.polling import mean_s
 from batcher.prepare import commit, folder_name, open_account, refuse_rename, root_of
 from batcher.prices import how_to_price
 from batcher.recall import adopt_from_disk, catch_up, sent_before
-from batcher.runner.outcome import conclude, worst
+from batcher.runner.outcome import conclude, outranked_by
 from batcher.runner.run import run
 from batcher.runner.session import Options, Session
 from batcher.state.rows import Account, Job, Run
@@ -212,9 +212,10 @@ class Batch:
         self.session = s
         await run(s)
         end = await judge(s) if judge else conclude(s)
-        with _outranked_by(end.exit_code):
-            await self._write_metadata(s, folder, since=run_row.started_at)
-        with _outranked_by(end.exit_code):
+        files: tuple[str, ...] = ()
+        with outranked_by(end.exit_code):
+            files = await self._write_metadata(s, folder, since=run_row.started_at)
+        with outranked_by(end.exit_code):
             self.store.end_run(run_row.id, outcome=end.outcome, exit_code=end.exit_code, now=self.clock.now())
         summary = Summary(
             run=run_row.id,
@@ -229,7 +230,7 @@ class Batch:
             cost_is_estimate=True,
             elapsed_s=round(s.clock.monotonic() - s.started_at, 3),
             out=str(folder.shown(folder.path.name)),
-            files=tuple(s.files),
+            files=files,
             reason=s.stop.reason if s.stop else None,
             hint=s.stop.hint if s.stop else None,
             next=end.next,
@@ -237,18 +238,21 @@ class Batch:
         s.tell(EventKind.SUMMARY, **asdict(summary))
         return summary
 
-    async def _write_metadata(self, s: Session, home: Folder, *, since: str) -> None:
-        """Rewrite metadata.jsonl where clips came home, of whichever job; look at the one in `home` anyway."""
+    async def _write_metadata(self, s: Session, home: Folder, *, since: str) -> tuple[str, ...]:
+        """Rewrite metadata.jsonl where clips came home, of whichever job; look at the one in `home` anyway.
+
+        Returns the clips that came home, as they are shown.
+        """
         clips = self.store.videos(Selection(scope=s.account.scope, orphaned=True))
-        news = {
-            folder.path: folder for folder in (self.folder(t) for t, video in clips if video.downloaded_at >= since)
-        }
+        new = [(self.folder(task), video.path) for task, video in clips if video.downloaded_at >= since]
+        news = {folder.path: folder for folder, _ in new}
         if s.tally["adopted"]:
             news[home.path] = home
         for path, folder in {home.path: home, **news}.items():
             await folder.write_metadata(
                 [pair for pair in clips if self.folder(pair[0]) is folder], has_news=path in news
             )
+        return tuple(str(folder.shown(path)) for folder, path in new)
 
     def snapshot(self) -> Snapshot:
         """The run at this moment, for the live view."""
@@ -391,13 +395,3 @@ class Batch:
         if key not in self._folders:
             self._folders[key] = Folder(root.absolute(), name, inline=self._inline)
         return self._folders[key]
-
-
-@contextmanager
-def _outranked_by(exit_code: int) -> Iterator[None]:
-    """An error at the end of a run is raised, unless the summary that follows says what is at least as bad."""
-    try:
-        yield
-    except BatcherError as exc:
-        if worst([exit_code, exc.exit_code]) != exit_code:
-            raise

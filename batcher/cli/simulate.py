@@ -70,6 +70,10 @@ def _list_faults(context: click.Context, _: click.Parameter, wanted: bool) -> No
     show_default=True,
     help="A film of each prompt, one small file, or that with the generation's id in it.",
 )
+@click.option(
+    "--clip-bytes", default=0, show_default=True, help="At least so many bytes a clip; real ones have 5-20 MB."
+)
+@click.option("--ranges/--no-ranges", default=True, show_default=True, help="Whether clips can be had in parts.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same times and the same faults.")
 @click.option("--key", "keys", multiple=True, help="A key to accept; without one, any is.  [repeatable]")
 @click.option(

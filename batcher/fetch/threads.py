@@ -1,7 +1,7 @@
 """The real transport: one blocking download in one thread, stopped within two seconds when cancelled.
 
-Threads because of the work, not of the waiting: `http.client` reading 1 MiB at a time brought 489 MB/s over TLS
-where async httpx brought 93 (2 cores, 20 files of 20 MB, 2026-11).
+Threads because of the work, not of the waiting: `http.client` reading large pieces brought 489 MB/s over TLS where
+async httpx brought 93 (2 cores, 20 files of 20 MB, 2026-11). `bench/downloads.py` has today's figures.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from anyio import to_thread
 import batcher
 from batcher.fetch.interface import Fetch, Fetched, FetchError, FetchFault, Intake
 from batcher.fetch.origin import FetchPolicy, Target, check_address, check_url
+from batcher.fetch.reserve import reserve
 from batcher.fetch.resume import Held, is_rest, resource_of, version_of
 from batcher.fetch.wire import STEP_S, Patience, Wire
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 _CONNECT_S = 2.0
 _CONNECT_ROUNDS = 3
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 18
+"""Stays in a core's own cache until it is hashed and written: 3.9 s of CPU a GB at four at once, with 1 MiB 4.3."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -220,6 +222,7 @@ class _Download:
         intake.expect(announced)
         if held is None:
             file.begin(response)
+        reserve(file.sink, announced)
         buffer = memoryview(bytearray(_BUFFER_BYTES))
         try:
             while True:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from batcher.errors import BatcherError
 from batcher.events import Outcome
 from batcher.tasks import IN_FLIGHT, Status
 from batcher.text import command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from batcher.runner.session import Session, Stop
     from batcher.state.selection import Selection
@@ -33,6 +35,16 @@ class End:
 def worst(codes: list[int]) -> int:
     """The exit code that wins."""
     return min(codes, key=lambda code: RANK.index(code) if code in RANK else -1, default=FINISHED)
+
+
+@contextmanager
+def outranked_by(exit_code: int) -> Iterator[None]:
+    """An error at the end of a run is raised, unless the summary that follows says what is at least as bad."""
+    try:
+        yield
+    except BatcherError as exc:
+        if worst([exit_code, exc.exit_code]) != exit_code:
+            raise
 
 
 def conclude(s: Session) -> End:

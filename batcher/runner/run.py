@@ -207,11 +207,20 @@ class _Loop:
                 " nothing is resubmitted",
             )
         finally:
-            s.walking.pop(task.id, None)
-            s.looked_late.discard(task.id)
-            s.hinted.discard(task.id)
+            self._forget(task)
             self._count_failures()
             s.nudge()
+
+    def _forget(self, task: Task) -> None:
+        """A walk is over: nothing of it stays in memory, however many follow."""
+        s = self.s
+        s.walking.pop(task.id, None)
+        s.naps.pop(task.id, None)
+        for tasks in (s.looked_late, s.hinted, s.sending):
+            tasks.discard(task.id)
+        if looks := s.looks.pop(task.external_task_id, 0):
+            with suppress(BatcherError):  # a statistic; whoever writes what matters tells of the trouble
+                s.store.polled({task.external_task_id: looks})
 
     def _count_failures(self) -> None:
         s = self.s

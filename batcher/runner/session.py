@@ -145,16 +145,19 @@ class Session:
     holding: set[int] = field(default_factory=set)
     """Tasks in doubt that wait for a control which another task may bring."""
     looks: Counter[str] = field(default_factory=Counter)
+    """At ids of tasks under way, not yet in the state."""
     looked_late: set[int] = field(default_factory=set)
     """Overdue tasks that had their one look, answered after they were known to be overdue."""
     tally: Counter[str] = field(default_factory=Counter)
     """What this run did: `claimed`, `submitted`, `downloaded`, `failed`."""
+    words: set[str | None] = field(default_factory=set)
+    """The provider's words for a status that no document has."""
     cost_usd: float = 0.0
-    files: list[str] = field(default_factory=list)
     started_at: float = 0.0
     """Monotonic seconds."""
     unreachable_since: float | None = None
     refusals: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+    """How often tasks that still wait were refused."""
 
     # ---- telling --------------------------------------------------------------------------------------------
 

@@ -228,6 +228,7 @@ class _Submission:
         generation, s = self.found, self.s
         assert generation is not None
         self.task = await self._record(generation, how=how)
+        s.refusals.pop(self.task.id, None)
         s.tally["submitted" if how == "create" else "adopted"] += 1
         room.accepted(s)
         s.nudge()
@@ -288,6 +289,7 @@ class _Submission:
         s = self.s
         self.task = s.store.failed(self.task, failure=(failure_class, code, message), bought=False, now=s.clock.now())
         await s.store.durable()
+        s.refusals.pop(self.task.id, None)
         s.tally["failed"] += 1
         s.tell(EventKind.FAILED, self.task, code=code, reason=message)
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 DOWNLOAD_TRIES = 6
 """Tries to bring one clip home in one run. After that it stays `succeeded` and the next run goes on."""
 
+MAX_WORDS = 10
+"""So many words for a status that nobody knows are told in a run, each once."""
+
 
 async def walk(s: Session, task: Task, *, is_ours: bool) -> Task:
     """Take a task as far as it goes now. `is_ours`: this run claimed it; else an earlier one left it so."""
@@ -150,8 +153,8 @@ async def _advance(s: Session, task: Task, generation: Generation) -> Task:
         case GenerationStatus.FAILED:
             task = await _failed(s, task, generation)
             s.nudge()
-        case GenerationStatus.UNKNOWN if not s.tally[f"word {generation.raw_status}"]:
-            s.tally[f"word {generation.raw_status}"] += 1
+        case GenerationStatus.UNKNOWN if generation.raw_status not in s.words and len(s.words) < MAX_WORDS:
+            s.words.add(generation.raw_status)
             s.tell(
                 EventKind.WARNING,
                 task,
@@ -277,7 +280,6 @@ async def _save(s: Session, task: Task, url: str) -> Task:
     video = assets[0]
     s.tally["downloaded"] += 1
     path = str(s.folder(task).shown(video.path))
-    s.files.append(path)
     s.tell(
         EventKind.DONE,
         task,

@@ -118,9 +118,12 @@ class _HangUp(Whole):
 class _Broken(Whole):
     """A file that does not come whole, or not soon."""
 
-    def __init__(self, content: bytes, mark: str, status_code: int, headers: dict[str, str]) -> None:
+    def __init__(
+        self, content: bytes, mark: str, status_code: int, headers: dict[str, str], count: Callable[[int], None]
+    ) -> None:
         super().__init__(content, status_code, headers)
         self._mark = mark
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = self.raw_headers
@@ -131,9 +134,18 @@ class _Broken(Whole):
             body = body[: len(body) // 2]
         pause = _SLOW_S / max(1, len(body) // _CHUNK) if self._mark == "slow" else 0.0
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
-        for start in range(0, len(body), _CHUNK):
-            await anyio.sleep(pause)
-            await send({"type": "http.response.body", "body": body[start : start + _CHUNK], "more_body": True})
+        async with anyio.create_task_group() as sending:
+
+            async def leave() -> None:
+                await _gone(receive)
+                sending.cancel_scope.cancel()  # to nobody it would be sent, and counted, to its end
+
+            sending.start_soon(leave)
+            for start in range(0, len(body), _CHUNK):
+                await anyio.sleep(pause)
+                self._count(len(body[start : start + _CHUNK]))
+                await send({"type": "http.response.body", "body": body[start : start + _CHUNK], "more_body": True})
+            sending.cancel_scope.cancel()
         if self._mark in ("cut", "reset"):
             _hang_up(scope, "reset" if self._mark == "reset" else "close")
             await _gone(receive)
@@ -179,15 +191,17 @@ async def _content(world: World, file: wire.File) -> bytes:
         from batcher.simulator import clips  # noqa: PLC0415 - av takes 75 ms to load, and the first clip has time
 
         if world.settings.clips == "stamped":
-            return clips.stamped(file.generation.id)
-        if world.settings.clips == "sample" or not clips.CAN_RENDER:
-            return clips.sample()
-        return clips.render(
-            request["prompt"],
-            aspect_ratio=request.get("aspect_ratio", "16:9"),
-            seconds=models.seconds(request),
-            seed=file.generation.id,
-        )
+            film = clips.stamped(file.generation.id)
+        elif world.settings.clips == "sample" or not clips.CAN_RENDER:
+            film = clips.sample()
+        else:
+            film = clips.render(
+                request["prompt"],
+                aspect_ratio=request.get("aspect_ratio", "16:9"),
+                seconds=models.seconds(request),
+                seed=file.generation.id,
+            )
+        return clips.padded(film, world.settings.clip_bytes)
 
     request = file.generation.request
     # A thread does not stop a virtual clock: the sample is read in place.
@@ -209,4 +223,12 @@ def _file(world: World, file: wire.File, content: bytes, asked: wire.Request) ->
             content = content[wanted.start : wanted.stop]
     if asked.method == "HEAD":
         return Whole(b"", status, {**headers, "content-length": str(len(content))})
-    return _Broken(content, file.mark, status, headers) if file.mark else Whole(content, status, headers)
+    account = world.account(file.generation.account)
+
+    def count(size: int) -> None:
+        account.asset_bytes += size
+
+    if file.mark:
+        return _Broken(content, file.mark, status, headers, count)
+    count(len(content))
+    return Whole(content, status, headers)

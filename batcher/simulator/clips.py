@@ -6,6 +6,7 @@ Needs av and pillow; without them `SAMPLE` is served. `write_sample()` makes tha
 from __future__ import annotations
 
 import colorsys
+import hashlib
 import io
 import math
 from dataclasses import dataclass
@@ -93,6 +94,14 @@ def stamped(text: str) -> bytes:
     """Return the small clip with `text` in a box that players skip: cheap, and another file for each text."""
     body = text.encode()
     return sample() + (8 + len(body)).to_bytes(4, "big") + b"free" + body
+
+
+def padded(clip: bytes, size_bytes: int) -> bytes:
+    """Return `clip` with a box that players skip, up to this size. The same bytes for the same clip."""
+    missing = size_bytes - len(clip) - 8
+    if missing < 0:
+        return clip
+    return clip + (8 + missing).to_bytes(4, "big") + b"free" + hashlib.shake_128(clip).digest(missing)
 
 
 def size(aspect_ratio: str) -> tuple[int, int]:

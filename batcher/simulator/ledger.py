@@ -4,20 +4,22 @@
 
     {"schema": 1, "time": 1795377600.0,
      "totals": {"creates": 3, "charged": 2, "units": 4.0, "generations": 2, "looks": 9, "lists": 0, "downloads": 2,
-                "requests": 12, "max_in_flight": 2, "in_flight": 0, "leaks": 0, "twice": []},
+                "asset_bytes": 96416, "requests": 12, "max_in_flight": 2, "in_flight": 0, "leaks": 0, "twice": []},
      "accounts": {"account-5e884898da28": {          <- a hash of the key, never the key
         "creates": [{"at": 1795377590.1, "external_task_id": "demo-...-a1", "outcome": "accepted",
                      "charged": true, "task_id": "867283741759111202", "fault": null}, ...],
         "generations": [{"task_id": "...", "external_task_id": "...", "prompt": "...", "status": "succeed",
                          "charged": true, "units": 2.0, "created_at": 1795377590.1, "downloads": 1}, ...],
-        "charged": 2, "units": 4.0, "looks": 9, "lists": 0, "downloads": 2, "requests": 12,
+        "charged": 2, "units": 4.0, "looks": 9, "lists": 0, "downloads": 2,
+        "asset_bytes": 96416, "requests": 12,
         "in_flight": 0, "max_in_flight": 2, "twice": [],
         "leaks": [{"at": ..., "path": "/assets/...", "headers": ["authorization"]}]}}}
 
 `outcome` is `accepted`, `refused 1303` (the code), `returned`, `delayed` (a zombie: a second line follows when it is
 created), or `dropped` (a fault that creates nothing). `charged` counts generations created, failed ones included.
 `twice` names the external ids charged more than once. Creates and generations outlive the process; the counts of
-looks, lists, downloads, requests and leaks begin with it. `max_in_flight` is the peak of slots held.
+looks, lists, downloads, asset bytes (of clips, as they were given to the connection), requests and leaks begin with
+it. `max_in_flight` is the peak of slots held.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class Account:
     downloads: Counter[str] = field(default_factory=Counter)
     """By generation."""
     leaks: list[dict[str, Any]] = field(default_factory=list)
+    asset_bytes: int = 0
     looks: int = 0
     lists: int = 0
     requests: int = 0
@@ -83,6 +86,7 @@ _SUMMED = (
     "looks",
     "lists",
     "downloads",
+    "asset_bytes",
     "requests",
     "leaks",
     "in_flight",
@@ -113,6 +117,7 @@ def _page(account: Account, now: float) -> dict[str, Any]:
         "looks": account.looks,
         "lists": account.lists,
         "downloads": account.downloads.total(),
+        "asset_bytes": account.asset_bytes,
         "requests": account.requests,
         "in_flight": account.in_flight(now),
         "max_in_flight": account.max_in_flight,

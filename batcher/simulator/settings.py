@@ -67,6 +67,8 @@ class Settings:
     clips: Clips = "rendered"
     """A clip rendered for its prompt, the same small file for all (no threads: for virtual time), or that file with
     the generation's id in it."""
+    clip_bytes: int = 0
+    """At least so many bytes a clip, filled up with a box that players skip; real ones have 5 to 20 million."""
     url_life_s: float = 30 * 86400.0
     """Real seconds a signed URL lives, from the look that gave it."""
     ranges: bool = True

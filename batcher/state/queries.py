@@ -243,7 +243,8 @@ class Queries(Counters):
         """Clips that are finished and not home, or may be, and when the provider deletes each; the first first."""
         rows = self._rows(
             "SELECT t.name, t.status, a.asset_expires_at AS told,"
-            " coalesce(a.submitted_at, t.submitted_at) AS submitted FROM tasks t JOIN attempts a ON a.external_task_id = t.external_task_id"
+            " coalesce(a.submitted_at, t.submitted_at) AS submitted FROM tasks t"
+            " JOIN attempts a ON a.external_task_id = t.external_task_id"
             f" WHERE t.job = ? AND t.scope = ? AND t.{OPEN} AND t.status IN ('submitted','processing','succeeded')"
             " AND (told IS NOT NULL OR submitted IS NOT NULL)",
             (job, scope),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from storm import wait_for
+from storm import poll, wait_for
+
+from batcher.simulator.clips import padded, stamped
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -56,6 +58,35 @@ def test_killed_while_downloading_no_half_file_has_a_clips_name(storm, seed):
     weather.chances()
     weather.finish()
     weather.assert_each_paid_once_and_whole()
+
+
+@pytest.mark.parametrize("ranges", ["--ranges", "--no-ranges"])
+def test_killed_in_the_middle_of_a_download_the_next_run_goes_on(storm, ranges):
+    """Two kills, each when some MB more are here: in the provider's own count, a kill costs at most 2 MiB.
+
+    Without ranges all of it is sent again, and the clip is whole all the same.
+    """
+    mib, size = 1 << 20, 8 << 20
+    weather = storm(1, *QUICK, "--fault", "asset-slow=1", "--clip-bytes", str(size), ranges)
+    part = weather.out / "storm"
+    for here in (4 * mib, 6 * mib):
+        process = weather.start("-v")
+        poll(lambda here=here: sum(path.stat().st_size for path in part.glob(".*.mp4.part")) >= here)
+        assert weather.kill(process)
+        assert not weather.clips
+    weather.chances()
+    weather.finish()
+    (clip,) = weather.clips
+    (sold,) = (g["task_id"] for page in weather.ledger["accounts"].values() for g in page["generations"])
+    assert clip.read_bytes() == padded(stamped(sold), size)
+    assert [path.name for path in part.glob(".*.mp4.*")] == []
+    totals = weather.ledger["totals"]
+    assert (totals["charged"], totals["leaks"]) == (1, 0)
+    sent = totals["asset_bytes"]
+    if ranges == "--ranges":
+        assert sent <= size + 2 * 2 * mib
+    else:
+        assert sent >= size + 10 * mib
 
 
 def test_killed_while_collecting_nothing_is_bought(storm, seed):

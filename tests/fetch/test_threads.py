@@ -222,3 +222,15 @@ async def test_no_more_downloads_at_once_than_the_limiter_has_room_for(cdn):
                 await anyio.lowlevel.checkpoint()
             assert len(cdn.requests) == 1
             tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_room_is_set_aside_without_changing_what_is_in_the_file(cdn, tmp_path):
+    """Cut half-way, the file is as long as what came; announced too large, nothing is set aside for it."""
+    get = threaded_fetch(LOCAL, limiter=anyio.CapacityLimiter(1))
+    for announced, most in ((40_000_000, 50_000_000), (400_000_000, 1_000_000)):
+        path = tmp_path / f"{announced}"
+        with path.open("wb") as sink, pytest.raises(FetchError):
+            await get(cdn.add("/clip.mp4", answer(BODY[:5000], length=announced)), sink)
+        assert path.read_bytes() == BODY[:5000]
+        assert path.stat().st_blocks * 512 <= most

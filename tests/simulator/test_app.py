@@ -131,6 +131,17 @@ def test_the_file_comes_whole_or_in_parts(serve):
     assert part("bytes=0-1,4-5")[0] == part("bytes=x")[0] == 200
 
 
+def test_clips_may_be_as_large_as_real_ones_and_their_bytes_are_counted(serve):
+    """Filled up with the same bytes each time, so that a download can go on; what is sent is in the ledger."""
+    client = serve(clip_bytes=200_000)
+    url = url_of(client)
+    whole = httpx.get(url).content
+    assert len(whole) == 200_000
+    assert whole[: len(sample())] == sample()
+    assert httpx.get(url, headers={"range": "bytes=150000-"}).content == whole[150_000:]
+    assert client.get("/_ledger").json()["totals"]["asset_bytes"] == 250_000
+
+
 def test_ranges_may_be_off(serve):
     reply = httpx.get(url_of(serve(ranges=False)), headers={"range": "bytes=0-9"})
     assert (reply.status_code, "accept-ranges" in reply.headers, reply.content) == (200, False, sample())
