@@ -38,7 +38,7 @@ for _name in ("httpx", "httpx2", "httpcore", "httpcore2"):
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_REQUESTS = 10
-"""At once. Measured with httpx 0.28, 500 callers: 1.4 ms of CPU a request with 10 slots, 3.6 with 32."""
+"""At once. With 100 to 300 ms for a request to a far gateway that is 30 to 100 a second."""
 CONNECT_TIMEOUT_S = 10.0
 KEEPALIVE_S = 60.0
 
@@ -82,9 +82,10 @@ class ApiClient:
     """Sends the key to one origin, and to nobody else.
 
     Creates are rare and must not suffer from other requests' deadlines: each POST has a connection of its own.
-    Looks share a pool, for which httpx 0.28 needs two cures, as it loses the slot of a request that is cancelled
-    while it waits (httpcore issue 1093): our own limiter, so that nobody waits in the pool; and a pool in which a
-    request did not end well serves no further ones.
+    Looks take turns on kept connections. They are kept here and not in httpx's pool, which asks the system about each
+    of its connections at each request (8 % of the CPU of a look, with ten), and in 0.28 loses the slot of a
+    request that is cancelled while it waits (httpcore issue 1093). A connection on which a request did not end well
+    serves no further one.
     """
 
     def __init__(
@@ -108,11 +109,9 @@ class ApiClient:
         self._fixed = transport
         self._timeout_s = timeout_s
         self._post_timeout_s = post_timeout_s
-        self._limits = httpx.Limits(
-            max_connections=max_requests, max_keepalive_connections=max_requests, keepalive_expiry=KEEPALIVE_S
-        )
+        self._limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_S)
         self._limiter = anyio.CapacityLimiter(max_requests)
-        self._pool: _Pool | None = None
+        self._idle: list[httpx.AsyncBaseTransport] = []
         if self.base_url.startswith("https:") and _certificate_paths() != (None, None):
             _ = self._tls  # certificates of the user's own may be broken: found out before anything is bought
 
@@ -126,7 +125,7 @@ class ApiClient:
         request = self._request("GET", path, params=params)
         if is_evidence:
             return await self._exchange_alone(request, self._timeout_s)
-        async with self._limiter, self._pooled() as transport:
+        async with self._limiter, self._lent() as transport:
             return await self._exchange(transport, request, self._timeout_s)
 
     async def post(self, path: str, json: Any) -> Reply:
@@ -135,9 +134,9 @@ class ApiClient:
 
     async def aclose(self) -> None:
         """Close idle connections; a request still running closes its own when it ends."""
-        pool, self._pool = self._pool, None
-        if pool and not pool.users:
-            await self._close(pool.transport)
+        idle, self._idle = self._idle, []
+        for transport in idle:
+            await self._close(transport)
 
     def _request(self, method: str, path: str, *, params: Any = None, json: Any = None) -> httpx.Request:
         if not path.startswith("/") or path.startswith("//"):
@@ -168,19 +167,19 @@ class ApiClient:
                 await transport.aclose()
 
     @asynccontextmanager
-    async def _pooled(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
-        pool = self._pool = self._pool or _Pool(self._open())
-        pool.users += 1
+    async def _lent(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
+        """A connection that is idle, or a new one; it goes back only where the request ended well."""
+        idle = self._idle
+        transport = idle.pop() if idle else self._open()
+        is_fit = False
         try:
-            yield pool.transport
-        except BaseException:
-            if self._pool is pool:
-                self._pool = None
-            raise
+            yield transport
+            is_fit = idle is self._idle  # else all were closed meanwhile
         finally:
-            pool.users -= 1
-            if self._pool is not pool and not pool.users:
-                await self._close(pool.transport)
+            if is_fit:
+                idle.append(transport)
+            else:
+                await self._close(transport)
 
     async def _exchange_alone(self, request: httpx.Request, deadline_s: float) -> Reply:
         async with self._limiter:
@@ -226,14 +225,6 @@ class ApiClient:
     def _without_key(self, body: bytes) -> bytes:
         """Remove an echo of the key. Short stand-ins, as in tests, could be part of honest text."""
         return body.replace(self._key.encode(), b"[key]") if len(self._key) >= 16 else body
-
-
-@dataclass(slots=True)
-class _Pool:
-    """Connections shared by looks, and how many looks hold them now."""
-
-    transport: httpx.AsyncBaseTransport
-    users: int = 0
 
 
 class _Content(httpx.AsyncByteStream):

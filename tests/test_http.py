@@ -355,7 +355,7 @@ class TestCancellation:
             await client.aclose()
 
     async def test_a_look_that_is_cut_leaves_its_neighbours_alone(self):
-        """They run on the same pool, which closes only when the last of them has its answer."""
+        """Each has a connection of its own; that of the one that was cut is closed, and no other."""
         async with serve(script="wait for release") as server:
             client = make_client(server.url)
             replies = []
@@ -372,8 +372,8 @@ class TestCancellation:
             assert [reply.status for reply in replies] == [200] * 5
             await client.aclose()
 
-    async def test_a_pool_in_which_a_look_was_cut_serves_no_other_look(self):
-        """One of its two connections is idle and fit, and still a new one is made."""
+    async def test_a_connection_on_which_a_look_was_cut_serves_no_other_look(self):
+        """Of two that are kept, one is left: two more looks at once need a new one."""
         async with serve(script="wait for release") as server:
             client = make_client(server.url)
             async with anyio.create_task_group() as tasks:
@@ -387,6 +387,10 @@ class TestCancellation:
                 await client.get("/looks")
             server.script = "answer"
             await client.get("/looks")
+            assert server.connections == 2
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.get, "/looks")
+                tasks.start_soon(client.get, "/looks")
             assert server.connections == 3
             await client.aclose()
 

@@ -120,7 +120,9 @@ def after_busy(limit: Limit, *, held: int, sent_at: float, now: float) -> Limit:
     purse = max(0.0, limit.purse - 1.0)
     if sent_at < limit.cut_at:
         wall = held + 1 if limit.wall is None else min(limit.wall, held + 1)
-        return replace(limit, value=min(limit.value, held), learnt=held, proved=0, wall=wall, purse=purse)
+        best = min(limit.best, held) if limit.best_at == limit.cut_at else limit.best  # others on their way counted
+        value = min(limit.value, held)
+        return replace(limit, value=value, learnt=held, proved=0, wall=wall, purse=purse, best=best)
     if limit.streak == 0 and not limit.is_lowered(now):
         limit = replace(limit, best=held, best_at=now)
     value = max(1, (held, held - held // 16, held * 3 // 4)[min(limit.streak, 2)])

@@ -107,6 +107,7 @@ def test_a_burst_of_refusals_is_one_cut_and_its_last_one_knows_best():
     for others in (18, 17, 16):
         limit = after_busy(limit, held=others, sent_at=100.0, now=100.3)
     assert (limit.value, limit.wall, limit.streak, limit.probes) == (16, 17, 1, 1)
+    assert limit.best == 16
 
 
 def test_a_wall_that_comes_down_is_followed_by_quarters():
