@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from batcher.assets import Folder
 from batcher.bill import bill_of
+from batcher.catalog import class_of
 from batcher.choices import Choices
 from batcher.compose import (
     budget_of,
@@ -27,6 +28,7 @@ from batcher.events import EventKind, Outcome, Snapshot, Summary
 from batcher.policy import concurrency
 from batcher.policy.polling import mean_s
 from batcher.prepare import commit, folder_name, open_account, refuse_rename, root_of
+from batcher.prices import how_to_price
 from batcher.recall import adopt_from_disk, catch_up, sent_before
 from batcher.runner.outcome import conclude, outranked_by
 from batcher.runner.run import run
@@ -153,7 +155,8 @@ class Batch:
         if options.budget.limits_money and any(task.cost_usd is None for task in tasks):
             raise UsageError(
                 "the price of some of these tasks is not known, so no budget can hold them; nothing was sent",
-                hint="choose others with -s, or run the manifest without a budget in dollars",
+                hint=how_to_price(sorted({class_of(task.request) for task in tasks if task.cost_usd is None}))
+                + "; or choose others with -s",
             )
         now = self.clock.now()
         folder = self._folder_of(job)
@@ -327,7 +330,8 @@ class Batch:
             )
         for message in (*self.endpoint.notes, *warnings):
             s.tell(EventKind.WARNING, message=message)
-        bill, counts = bill_of(self.store, prepared.selection, choices), self.store.counts(prepared.selection)
+        bill = bill_of(self.store, prepared.selection, choices, prepared.prices)
+        counts = self.store.counts(prepared.selection)
         s.tell(
             EventKind.PLAN,
             to_submit=bill.tasks,

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from batcher.choices import Choices
+    from batcher.prices import Prices
     from batcher.state.queries import Queries
+    from batcher.state.rows import Line
     from batcher.state.selection import Selection
 
 
@@ -46,24 +48,32 @@ def is_chosen(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> 
     return is_in and not any(not s.startswith("id:") and matches(s) for s in exclude)
 
 
-def bill_of(state: Queries, selection: Selection, choices: Choices | None) -> Bill:
+def bill_of(state: Queries, selection: Selection, choices: Choices | None, prices: Prices) -> Bill:
     """What a run would submit of a plan that is written down."""
     term, values, limit = picked(choices)
     if not values and limit is None and term == _ALL:
         tasks = state.counts(selection).get(Status.PENDING, 0)
         usd, unknown, is_estimate = state.prices(selection)
-        return Bill(tasks=tasks, usd=usd, unknown=unknown, is_estimate=is_estimate)
-    return summed(state.priced(selection, term, values, limit=limit))
+        if not (unknown and prices.own):
+            return Bill(tasks=tasks, usd=usd, unknown=unknown, is_estimate=is_estimate)
+    return summed(state.priced(selection, term, values, limit=limit), prices)
 
 
-def summed(prices: Counter[tuple[float | None, bool]]) -> Bill:
-    """The bill of so many at each price, and whether that is an estimate."""
-    return Bill(
-        tasks=prices.total(),
-        usd=sum((usd or 0.0) * n for (usd, _), n in prices.items()),
-        unknown=sum(n for (usd, _), n in prices.items() if usd is None),
-        is_estimate=any(is_estimate for _, is_estimate in prices),
-    )
+def summed(lines: Counter[Line], prices: Prices) -> Bill:
+    """The bill of so many of each line. One that was planned without a price has the one that `prices` know now."""
+    tasks, usd, unknown, is_estimate = 0, 0.0, 0, False
+    for line, n in lines.items():
+        price = prices.own.get(line.name) if line.usd is None else line.usd
+        tasks += n
+        usd += (price or 0.0) * n
+        unknown += n if price is None else 0
+        is_estimate |= line.is_estimate and (price is None or line.usd is not None)
+    return Bill(tasks=tasks, usd=usd, unknown=unknown, is_estimate=is_estimate)
+
+
+def unpriced(lines: Counter[Line], prices: Prices) -> list[str]:
+    """The classes on a bill whose price nobody knows."""
+    return sorted({line.name for line in lines if line.usd is None and line.name not in prices.own})
 
 
 _ALL = "(1) AND NOT (0)"

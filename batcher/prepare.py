@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from batcher.state.selection import Selection
 from batcher.tasks import IN_FLIGHT, Status
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from batcher.manifest import Manifest
     from batcher.state.planning import Used
     from batcher.state.queries import Queries
+    from batcher.state.rows import Line
     from batcher.state.store import Store
     from batcher.tasks import Task, TaskSpec
 
@@ -51,6 +53,8 @@ class Prepared:
     """What the manifest wants; nothing for an unfinished edition."""
     renamed: Mapping[str, Task]
     """New content hash to the same request under another job's name (decisions, 7)."""
+    prices: Prices = field(default_factory=Prices)
+    """What is new was priced by these, and what waits without a price is."""
     warnings: tuple[str, ...] = ()
     """What the manifest may not mean as it says it."""
 
@@ -95,9 +99,15 @@ class Prepared:
     def bill(self, choices: Choices | None = None) -> Bill:
         """What a run would submit: the new ones and those that wait, as far as chosen."""
         if self.unfinished_edition:
-            return bill_of(self.state, self.selection, choices)
+            return bill_of(self.state, self.selection, choices, self.prices)
+        return summed(self.lines(choices), self.prices)
+
+    def lines(self, choices: Choices | None = None) -> Counter[Line]:
+        """The bill line by line, which reads every task that waits: how many of which class, at which price."""
         term, values, limit = picked(choices)
-        return summed(self.plan.prices(term, values, limit=limit))
+        if self.unfinished_edition:
+            return self.state.priced(self.selection, term, values, limit=limit)
+        return self.plan.prices(term, values, limit=limit)
 
     def refuse_empty_choice(self, choices: Choices) -> None:
         """Raise `UsageError` where `-s` names nothing: a typing mistake, as a rule."""
@@ -161,6 +171,7 @@ def prepare(
             unfinished_edition=unfinished,
             state=state,
             plan=plan,
+            prices=prices or Prices(),
             renamed=_renamed(plan, manifest, state),
             warnings=tuple(dict.fromkeys(p.message for p in (*manifest.warnings, *problems))),
         )
@@ -309,6 +320,7 @@ async def commit(
         for content, task in prepared.renamed.items():
             store.take_over(task, job=prepared.job, content=content)
             plan.found(content, task.id)
+        store.price(prepared.selection, prepared.prices.own)
         if not prepared.unfinished_edition:
             store.refresh(plan)
         store.add(

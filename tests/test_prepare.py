@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from desk import ELK, FOX, NIGHTLY, NOW, OWL, PAID, RENAMED, SIMULATED, TOMORROW, Desk
 
-from batcher.bill import is_chosen, picked
+from batcher.bill import is_chosen
 from batcher.choices import Choices
 from batcher.errors import UsageError
 from batcher.manifest import ManifestError, load
@@ -30,12 +30,7 @@ def desk(tmp_path):
 
 def costs(prepared, choices=None):
     """What each task that would be submitted costs, as far as the bill tells."""
-    term, values, limit = picked(choices)
-    if prepared.unfinished_edition:
-        prices = prepared.state.priced(prepared.selection, term, values, limit=limit)
-    else:
-        prices = prepared.plan.prices(term, values, limit=limit)
-    each = sorted(usd for usd, _ in prices.elements())
+    each = sorted(line.usd for line in prepared.lines(choices).elements())
     bill = prepared.bill(choices)
     assert (bill.tasks, bill.usd, bill.unknown) == (len(each), pytest.approx(sum(each)), 0)
     return each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from itertools import islice
@@ -10,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.bill import is_chosen
-from batcher.cli.common import Shared, max_file_option, shared_options
+from batcher.bill import is_chosen, unpriced
+from batcher.cli.common import Shared, max_file_option, prices_option, shared_options
 from batcher.cli.manifests import choices_of, load_all
+from batcher.cli.outlook import eta, unfetched
 from batcher.compose import budget_of
-from batcher.policy.concurrency import START
-from batcher.policy.polling import mean_s
 from batcher.prepare import prepare
+from batcher.prices import MOST_NAMED, how_to_price
 from batcher.report.document import plan_document
 from batcher.report.plan import plan_text
 from batcher.report.views import PlanLine, PlanView
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from batcher.choices import Choices
     from batcher.manifest import Manifest
+    from batcher.policy.forecast import Forecast
     from batcher.prepare import Prepared
 
 SAMPLE = 20
@@ -43,6 +45,7 @@ SAMPLE = 20
 @click.option("-s", "--select", "include", multiple=True, help="Only these: a name glob, status:WORD or id:ID.")
 @click.option("--exclude", multiple=True, help="Not these; as --select.")
 @click.option("--max-usd", type=click.FloatRange(0), help="Instead of budget.max_usd.")
+@prices_option
 @click.option("--allow-outside", is_flag=True, help="Let prompt files lie outside the manifest's folder.")
 @max_file_option
 @click.option("--strict", is_flag=True, help="Take the manifest's warnings for errors.")
@@ -68,7 +71,14 @@ def show_plans(shared: Shared, paths: tuple[Path, ...], flags: dict[str, Any]) -
 
 def _prepare(shared: Shared, manifest: Manifest, state: Queries, flags: dict[str, Any]) -> Prepared:
     endpoint = shared.environment().endpoint(flags["provider"] or manifest.provider or "simulator", needs_key=False)
-    return prepare(manifest, endpoint=endpoint, state=state, now=datetime.now(UTC), edition=flags["edition"])
+    return prepare(
+        manifest,
+        endpoint=endpoint,
+        state=state,
+        now=datetime.now(UTC),
+        edition=flags["edition"],
+        prices=flags["prices"],
+    )
 
 
 def plan_view(prepared: Prepared, state: Queries, flags: dict[str, Any]) -> PlanView:
@@ -88,6 +98,14 @@ def plan_view(prepared: Prepared, state: Queries, flags: dict[str, Any]) -> Plan
         )
     if budget.max_usd is not None and spent + bill.usd > budget.max_usd:
         warnings.append("the budget does not cover all of it: the run would stop at it (exit 3), resumable")
+    if bill.unknown:
+        own = prepared.prices.own_source
+        classes = unpriced(prepared.lines(choices), prepared.prices)
+        warnings.append(
+            f"the price of {', '.join(classes[:MOST_NAMED])} is not known:"
+            f" {how_to_price(classes, own.source if own else None)}"
+        )
+    ahead = _eta(prepared, state, flags)
     return PlanView(
         job=prepared.job,
         manifest=str(prepared.manifest.path),
@@ -105,7 +123,11 @@ def plan_view(prepared: Prepared, state: Queries, flags: dict[str, Any]) -> Plan
         unknown_prices=bill.unknown,
         budget_usd=budget.max_usd,
         spent_usd=spent,
-        eta_s=_eta_s(prepared, state),
+        prices=prepared.prices.sources,
+        eta_s=ahead.seconds if ahead else None,
+        eta_at_once=ahead.at_once if ahead else None,
+        eta_is_estimate=ahead is not None and ahead.is_estimate,
+        unfetched=unfetched(state, prepared.job, prepared.scope),
         lines=tuple(_lines(prepared, choices)),
         warnings=tuple(warnings),
         next=(command("run", str(prepared.manifest.path)),) if bill.tasks or prepared.in_flight else (),
@@ -131,10 +153,11 @@ def _lines(prepared: Prepared, choices: Choices) -> Iterator[PlanLine]:
         yield PlanLine(kind="orphaned", name=task.name, source=task.source)
 
 
-def _eta_s(prepared: Prepared, state: Queries) -> float | None:
-    """From what earlier runs learnt; None where nothing was."""
-    limit, durations = state.learnt(prepared.scope)
-    mean = mean_s(durations.values())
-    waiting = prepared.bill().tasks + prepared.in_flight
-    slots = prepared.manifest.settings.concurrency or limit or START
-    return None if mean is None else waiting * mean / slots
+def _eta(prepared: Prepared, state: Queries, flags: dict[str, Any]) -> Forecast | None:
+    """How long what is chosen takes, with what is at the provider already."""
+    waiting: Counter[str] = Counter()
+    for line, number in prepared.lines(choices_of(flags)).items():
+        waiting[line.name] += number
+    given = flags.get("concurrency") or prepared.manifest.settings.concurrency
+    running = state.by_class(prepared.selection, running=True)
+    return eta(state, prepared.scope, waiting=waiting, running=running, given=given)

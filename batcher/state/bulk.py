@@ -32,7 +32,7 @@ def add_new(state: Tables, plan: Plan, *, namespace: str, attempts: int, unclear
     number = plan.new_size
     if not number:
         return
-    db = state.connection.conn
+    db = state.connection
     known = db.execute("SELECT coalesce(sum(tasks), 0) FROM counters").fetchone()[0]
     is_great = number >= GREAT and known <= 2 * number
     add_shared(state, ((r["request"], r["class"]) for r in state.rows(f"SELECT request, class FROM {plan.shared}")))
@@ -72,7 +72,7 @@ _PATH = "w.output COLLATE NOCASE"
 
 
 def _tell_apart(state: Tables, plan: Plan, where: str) -> None:
-    state.connection.conn.execute(
+    state.connection.execute(
         f"UPDATE {plan.table} AS w SET output = output || '-' || substr(lower(hex(content)), 1, 6)"
         f" WHERE known IS NULL AND {where}",
         {"scope": plan.scope} if ":scope" in where else {},
@@ -82,7 +82,7 @@ def _tell_apart(state: Tables, plan: Plan, where: str) -> None:
 def _contested(state: Tables, plan: Plan) -> str:
     taken = f"EXISTS (SELECT 1 FROM tasks t WHERE t.scope = ? AND t.output = {_PATH})"
     other = f"EXISTS (SELECT 1 FROM {plan.table} o WHERE o.output = {_PATH} AND o.seq < w.seq AND o.known IS NULL)"
-    row = state.connection.conn.execute(
+    row = state.connection.execute(
         f"SELECT output FROM {plan.table} w WHERE known IS NULL AND ({taken} OR {other}) LIMIT 1", (plan.scope,)
     ).fetchone()
     return str(row[0]) if row else "of another"
@@ -90,7 +90,7 @@ def _contested(state: Tables, plan: Plan) -> str:
 
 def _insert(state: Tables, plan: Plan, values: dict[str, Any], *, is_great: bool) -> None:
     """All or nothing."""
-    db = state.connection.conn
+    db = state.connection
     db.execute("SAVEPOINT planned_tasks")
     try:
         last = db.execute("SELECT coalesce(max(id), 0) FROM tasks").fetchone()[0]
@@ -122,7 +122,7 @@ def _insert(state: Tables, plan: Plan, values: dict[str, Any], *, is_great: bool
 
 def add_shared(state: Tables, requests: Iterable[tuple[str, str]]) -> None:
     """Have a row of `parameters` for each of these, with its class."""
-    db = state.connection.conn
+    db = state.connection
     for text, name in list(requests):
         db.execute("INSERT INTO classes (class) VALUES (?) ON CONFLICT DO NOTHING", (name,))
         known = json.loads(text)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from batcher.catalog import class_of
 from batcher.identity import content_hash
 from batcher.state.file import storage_errors
+from batcher.state.rows import Line
 from batcher.state.slim import shared
 from batcher.tasks import Status, TaskSpec
 
@@ -60,16 +61,16 @@ class Plan:
         self._state, self._db = state, state.connection
         self._numbers_of: dict[Any, int] = {}
         with _temporary():
-            if not any(row[1] == _ATTACHED for row in self._db.conn.execute("PRAGMA database_list")):
-                self._db.conn.execute(f"ATTACH '' AS {_ATTACHED}")
-                self._db.conn.execute(f"PRAGMA {_ATTACHED}.journal_mode = OFF")
-                self._db.conn.execute(f"PRAGMA {_ATTACHED}.synchronous = OFF")
-            self._db.conn.execute(
+            if not any(row[1] == _ATTACHED for row in self._db.execute("PRAGMA database_list")):
+                self._db.execute(f"ATTACH '' AS {_ATTACHED}")
+                self._db.execute(f"PRAGMA {_ATTACHED}.journal_mode = OFF")
+                self._db.execute(f"PRAGMA {_ATTACHED}.synchronous = OFF")
+            self._db.execute(
                 f"CREATE TABLE {self.table} (seq INTEGER PRIMARY KEY, content BLOB, known INTEGER, name TEXT,"
                 " take TEXT, prompt TEXT, shared INTEGER, variables TEXT, source TEXT, priority INTEGER,"
                 " output TEXT, cost_usd REAL, estimated INTEGER)"
             )
-            self._db.conn.execute(
+            self._db.execute(
                 f"CREATE TABLE {self.shared} (id INTEGER PRIMARY KEY, request TEXT NOT NULL UNIQUE, class TEXT)"
             )
             self.is_first = not self._one("SELECT EXISTS (SELECT 1 FROM tasks)")
@@ -77,10 +78,10 @@ class Plan:
     def close(self) -> None:
         """Give the room on disk back."""
         with suppress(Exception):  # what is left goes with the connection
-            self._db.conn.execute(f"DROP TABLE IF EXISTS {self.table}")
-            self._db.conn.execute(f"DROP TABLE IF EXISTS {self.shared}")
+            self._db.execute(f"DROP TABLE IF EXISTS {self.table}")
+            self._db.execute(f"DROP TABLE IF EXISTS {self.shared}")
             if not self._one(f"SELECT count(*) FROM {_ATTACHED}.sqlite_master WHERE type = 'table'"):
-                self._db.conn.execute(f"DETACH {_ATTACHED}")
+                self._db.execute(f"DETACH {_ATTACHED}")
 
     # ---- filling it -----------------------------------------------------------------------------------------
 
@@ -94,11 +95,11 @@ class Plan:
         each = iter(wanted)
         while part := list(islice(each, CHUNK)):
             with _temporary():
-                self._db.conn.execute("SAVEPOINT planned_chunk")  # a row by itself would be a transaction by itself
+                self._db.execute("SAVEPOINT planned_chunk")  # a row by itself would be a transaction by itself
                 try:
-                    self._db.conn.executemany(statement, [self._row(one) for one in part])
+                    self._db.executemany(statement, [self._row(one) for one in part])
                 finally:
-                    self._db.conn.execute("RELEASE planned_chunk")
+                    self._db.execute("RELEASE planned_chunk")
 
     def _row(self, wanted: Wanted) -> tuple[Any, ...]:
         spec = wanted.spec
@@ -126,7 +127,7 @@ class Plan:
         except TypeError:  # a list or a mapping
             key = None
         text = shared(dict(request))
-        self._db.conn.execute(
+        self._db.execute(
             f"INSERT INTO {self.shared} (request, class) VALUES (?, ?) ON CONFLICT DO NOTHING",
             (text, class_of(request)),
         )
@@ -144,13 +145,11 @@ class Plan:
             (row["seq"],) for row in self._ask(f"SELECT seq, content FROM {self.table}") if row["content"] not in kept
         ]
         with _temporary():
-            self._db.conn.executemany(f"DELETE FROM {self.table} WHERE seq = ?", gone)
+            self._db.executemany(f"DELETE FROM {self.table} WHERE seq = ?", gone)
 
     def found(self, content: str, task_id: int) -> None:
         """This one is no longer new: the state has it as that task."""
-        self._db.conn.execute(
-            f"UPDATE {self.table} SET known = ? WHERE content = ?", (task_id, bytes.fromhex(content))
-        )
+        self._db.execute(f"UPDATE {self.table} SET known = ? WHERE content = ?", (task_id, bytes.fromhex(content)))
 
     # ---- asking it ------------------------------------------------------------------------------------------
 
@@ -238,33 +237,32 @@ class Plan:
             f" AND id NOT IN (SELECT known FROM {self.table} WHERE known > 0)"
         )
 
-    def prices(
-        self, chosen: str, values: tuple[Any, ...], *, limit: int | None
-    ) -> Counter[tuple[float | None, bool]]:
-        """How many would be submitted at which price, and if that is an estimate: new ones, and those that wait.
+    def prices(self, chosen: str, values: tuple[Any, ...], *, limit: int | None) -> Counter[Line]:
+        """How many of which class would be submitted at which price: new ones, and those that wait.
 
         `chosen` is a condition over `name`; at most `limit` are counted.
         """
         waiting = (
             ""
             if self.is_first
-            else f" UNION ALL SELECT t.name, t.cost_usd, t.cost_is_estimate FROM {self.table} w JOIN tasks t"
-            " ON t.id = w.known WHERE w.known > 0 AND t.status = 'pending'"
+            else " UNION ALL SELECT t.name, c.class, t.cost_usd, t.cost_is_estimate"
+            f" FROM {self.table} w JOIN tasks t ON t.id = w.known JOIN classes c ON c.id = t.class"
+            " WHERE w.known > 0 AND t.status = 'pending'"
         )
         rows = self._ask(
-            "SELECT cost_usd, estimated, count(*) AS n FROM (SELECT * FROM ("
-            f"SELECT name, cost_usd, estimated FROM {self.table} WHERE known IS NULL{waiting})"
-            f" WHERE {chosen} LIMIT ?) GROUP BY cost_usd, estimated",
+            "SELECT class, cost_usd, estimated, count(*) AS n FROM (SELECT * FROM ("
+            f"SELECT name, s.class, cost_usd, estimated FROM {self.table} w JOIN {self.shared} s ON s.id = w.shared"
+            f" WHERE known IS NULL{waiting}) WHERE {chosen} LIMIT ?) GROUP BY class, cost_usd, estimated",
             (*values, -1 if limit is None else limit),
         )
-        return Counter({(row["cost_usd"], bool(row["estimated"])): row["n"] for row in rows})
+        return Counter({Line(row["class"], row["cost_usd"], bool(row["estimated"])): row["n"] for row in rows})
 
     def _ask(self, statement: str, parameters: tuple[Any, ...] = ()) -> Iterator[dict[str, Any]]:
         return self._state.rows(statement, parameters)
 
     def _one(self, statement: str, parameters: tuple[Any, ...] = ()) -> Any:
         with storage_errors(self._state.path):
-            return self._db.conn.execute(statement, parameters).fetchone()[0]
+            return self._db.execute(statement, parameters).fetchone()[0]
 
 
 def _temporary() -> AbstractContextManager[None]:

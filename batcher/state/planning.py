@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batcher.state.plan import Plan
+    from batcher.state.selection import Selection
     from batcher.tasks import Task, TaskSpec
 
 
@@ -97,6 +98,16 @@ class Planning(Records):
             f" FROM {plan.table} w WHERE w.known = tasks.id AND (orphaned, tasks.name, tasks.priority, tasks.source)"
             " IS NOT (0, w.name, w.priority, w.source)"
         )
+
+    def price(self, selection: Selection, own: Mapping[str, float]) -> None:
+        """Give a price to what is bought next and has none: US dollars a clip by class. A known one stays."""
+        where, values = selection.where()
+        for name, usd in own.items():
+            self._execute(
+                f"UPDATE tasks SET cost_usd = ?, cost_is_estimate = 0 WHERE {where} AND cost_usd IS NULL"
+                " AND status IN ('pending','failed','unclear') AND class = (SELECT id FROM classes WHERE class = ?)",
+                [usd, *values, name],
+            )
 
     def take_over(self, task: Task, *, job: str, content: str) -> None:
         """A renamed job keeps its tasks: the ids they were bought under stay, the content is the new job's."""

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from batcher.errors import UsageError
+from batcher.generations import ASSET_LIFE_S
 from batcher.policy.budget import Spent
 from batcher.state.counters import OPEN, Counters
-from batcher.state.rows import account_of, asset_of, attempt_of, bytes_of, durations_of, job_of, moment_of
+from batcher.state.rows import (
+    Expiring,
+    Line,
+    account_of,
+    asset_of,
+    attempt_of,
+    bytes_of,
+    durations_of,
+    job_of,
+    moment_of,
+)
 from batcher.state.selection import Selection
 from batcher.tasks import Status
 
@@ -57,20 +69,30 @@ class Queries(Counters):
             }
         return found
 
-    def priced(
-        self, selection: Selection, chosen: str, values: Sequence[str], *, limit: int | None
-    ) -> Counter[tuple[float | None, bool]]:
-        """How many pending ones cost how much (and whether that is an estimate); at most `limit` are counted.
+    def priced(self, selection: Selection, chosen: str, values: Sequence[str], *, limit: int | None) -> Counter[Line]:
+        """How many pending ones of which class cost how much; at most `limit` are counted.
 
         `chosen` is a condition over `name`, `values` are its parameters.
         """
         where, known = selection.where()
         rows = self._rows(
-            "SELECT cost_usd, cost_is_estimate, count(*) AS n FROM (SELECT cost_usd, cost_is_estimate FROM tasks"
-            f" WHERE {where} AND status = 'pending' AND {chosen} LIMIT ?) GROUP BY 1, 2",
+            f"SELECT c.class, cost_usd, cost_is_estimate, count(*) AS n FROM (SELECT class AS number, cost_usd,"
+            f" cost_is_estimate FROM tasks WHERE {where} AND status = 'pending' AND {chosen} LIMIT ?)"
+            " JOIN classes c ON c.id = number GROUP BY number, cost_usd, cost_is_estimate",
             [*known, *values, -1 if limit is None else limit],
         )
-        return Counter({(row["cost_usd"], bool(row["cost_is_estimate"])): row["n"] for row in rows})
+        return Counter({Line(row["class"], row["cost_usd"], bool(row["cost_is_estimate"])): row["n"] for row in rows})
+
+    def by_class(self, selection: Selection, *, running: bool) -> Counter[str]:
+        """How many of each class wait, or are at the provider. Looks at each of them in an index."""
+        where, values = selection.where()
+        some = f"{OPEN} AND status IN ('submitting','submitted','processing')" if running else "status = 'pending'"
+        rows = self._rows(
+            f"SELECT c.class, n FROM (SELECT class AS number, count(*) AS n FROM tasks WHERE {where} AND {some}"
+            " GROUP BY class) JOIN classes c ON c.id = number",
+            values,
+        )
+        return Counter({row["class"]: row["n"] for row in rows})
 
     def find_task(self, name: str, *, job: str | None = None) -> Task:
         """The task a person means: its name in the newest edition, `name@edition`, or an id of ours.
@@ -217,18 +239,26 @@ class Queries(Counters):
         )
         return account_of(rows[0]) if rows else None
 
-    def expiring(self, *, job: str, scope: str) -> list[tuple[str, str]]:
-        """Finished clips that are not home yet and when their URL dies, the most urgent first."""
+    def expiring(self, *, job: str, scope: str) -> list[Expiring]:
+        """Clips that are finished and not home, or may be, and when the provider deletes each; the first first."""
         rows = self._rows(
-            "SELECT t.name, a.asset_expires_at FROM tasks t"
+            "SELECT t.name, t.status, a.asset_expires_at AS told,"
+            " coalesce(a.submitted_at, t.submitted_at) AS submitted FROM tasks t"
             " JOIN attempts a ON a.external_task_id = t.external_task_id"
-            " WHERE t.job = ? AND t.scope = ? AND t.status = 'succeeded' AND a.asset_expires_at IS NOT NULL"
-            " ORDER BY a.asset_expires_at LIMIT 100",
+            f" WHERE t.job = ? AND t.scope = ? AND t.{OPEN} AND t.status IN ('submitted','processing','succeeded')"
+            " AND (told IS NOT NULL OR submitted IS NOT NULL)",
             (job, scope),
         )
-        for row in rows:
-            moment_of(row["asset_expires_at"], f"the end of the clip of {row['name']}")
-        return [(row["name"], row["asset_expires_at"]) for row in rows]
+        clips = [
+            Expiring(
+                name=row["name"],
+                status=Status(row["status"]),
+                dies_at=moment_of(row["told"] or row["submitted"], f"the end of the clip of {row['name']}")
+                + (0.0 if row["told"] else ASSET_LIFE_S),
+            )
+            for row in rows
+        ]
+        return sorted(clips, key=attrgetter("dies_at"))
 
     def last_run(self, job: str | None = None) -> dict[str, Any] | None:
         rows = self._rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batcher.errors import StateError
 from batcher.policy.polling import Durations
@@ -64,6 +64,24 @@ class Attempt:
     """The key of its last create call; empty where that is not known."""
     asset_url: str | None = field(repr=False)
     asset_expires_at: str | None
+
+
+class Expiring(NamedTuple):
+    """A clip that the provider will delete."""
+
+    name: str
+    status: Status
+    dies_at: float
+    """Unix seconds; where the provider did not say it yet, 30 days after the task was submitted."""
+
+
+class Line(NamedTuple):
+    """What tasks on a bill have in common."""
+
+    name: str
+    """Their class."""
+    usd: float | None
+    is_estimate: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,7 @@ from contextlib import closing
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sqlite_utils import Database
-
-from batcher.state.schema import migrations
+from batcher.state.schema import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,9 +42,10 @@ def objection(connection: sqlite3.Connection, *, applied: Iterable[str]) -> str 
 @cache
 def _ours(applied: tuple[str, ...]) -> dict[str, tuple[str, str]]:
     """Name to kind and statement, as the migrations of this version make them."""
-    pending = [m.name for m in migrations._migrations if m.name not in applied]  # noqa: SLF001 - no public list
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        migrations.apply(Database(connection, execute_plugins=False), stop_before=pending)
+        for step in STEPS:
+            if step.__name__ in applied:
+                step(connection)
         return {
             name: (kind, _bare(sql))
             for kind, name, _, sql in connection.execute(_MASTER)

@@ -9,12 +9,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batcher.catalog import class_of
-
-if TYPE_CHECKING:
-    from sqlite_utils import Database
 
 TABLES = (
     "CREATE TABLE classes (id INTEGER PRIMARY KEY, class TEXT NOT NULL UNIQUE) STRICT",
@@ -134,7 +131,7 @@ def shared(request: dict[str, Any]) -> str:
     return json.dumps({k: v for k, v in request.items() if k != "prompt"}, ensure_ascii=False, sort_keys=True)
 
 
-def shorten(db: Database) -> None:
+def shorten(db: sqlite3.Connection) -> None:
     """From the tables of the first migration to these."""
     for statement in (*TABLES, TASKS, *JOBS):
         db.execute(statement)
@@ -170,14 +167,14 @@ def shorten(db: Database) -> None:
             db.execute(statement)
 
 
-def _indexes_of_others(db: Database) -> list[str]:
+def _indexes_of_others(db: sqlite3.Connection) -> list[str]:
     """What people put on the table for themselves."""
     ours = ("tasks_content", "tasks_output", "tasks_name", "tasks_pending", "tasks_open")
     found = db.execute("SELECT name, sql FROM sqlite_master WHERE tbl_name = 'tasks' AND type = 'index' AND sql > ''")
     return [sql for name, sql in found if name not in ours]
 
 
-def _insert_parameters(db: Database, number: int, class_id: int, text: str) -> None:
+def _insert_parameters(db: sqlite3.Connection, number: int, class_id: int, text: str) -> None:
     known = _mapping(text) or {}
     columns = [known.get(name) for name in ("model_name", "mode", "duration", "aspect_ratio")]
     db.execute(

@@ -71,7 +71,7 @@ class Store(Planning):
 
     def callback_token(self) -> str:
         """The secret end of this state's callback address."""
-        return str(token_of(self._db.conn))  # opened for writing, it has one
+        return str(token_of(self._db))  # opened for writing, it has one
 
     def close(self) -> None:
         """The log goes into the file first: a reader that stays would keep it, with all that was deleted since."""

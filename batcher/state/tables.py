@@ -9,10 +9,9 @@ from batcher.state.file import open_for_reading, open_nowhere, storage_errors
 from batcher.state.rows import parameters_of, task_of
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator, Mapping
     from typing import Self
-
-    from sqlite_utils import Database
 
     from batcher.tasks import Task
 
@@ -23,7 +22,7 @@ _MOST_SHARED = 10_000
 class Tables:
     """A connection."""
 
-    def __init__(self, db: Database, path: Path) -> None:
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         self._db = db
         self.path = path
         self.run_id: str | None = None
@@ -43,14 +42,14 @@ class Tables:
         self._db.close()
 
     @property
-    def connection(self) -> Database:
+    def connection(self) -> sqlite3.Connection:
         """For the rooms of the state alone."""
         return self._db
 
     def rows(self, statement: str, parameters: Any = ()) -> Iterator[dict[str, Any]]:
         """The rows of a question that only the rooms of the state know how to ask, one by one."""
         with storage_errors(self.path):
-            cursor = self._db.conn.execute(statement, parameters)  # `Database.query` makes a savepoint for each
+            cursor = self._db.execute(statement, parameters)
             names = [column[0] for column in cursor.description]
             for row in cursor:
                 yield dict(zip(names, row, strict=True))
@@ -61,12 +60,12 @@ class Tables:
     def _value(self, statement: str, parameters: Any = ()) -> Any:
         """The first column of the first row; None where there is none."""
         with storage_errors(self.path):
-            row = self._db.conn.execute(statement, parameters).fetchone()
+            row = self._db.execute(statement, parameters).fetchone()
         return row[0] if row else None
 
     def _execute(self, statement: str, parameters: Any = ()) -> None:
         with storage_errors(self.path):
-            self._db.conn.execute(statement, parameters)
+            self._db.execute(statement, parameters)
 
     def _tasks(self, statement: str, parameters: Any = ()) -> list[Task]:
         """Whole rows of `tasks` as values."""

@@ -169,7 +169,7 @@ def test_no_question_of_a_run_reads_all_tasks(store, ask):
     """Each is answered from an index or a counter: no plan of SQLite's scans the table."""
     add(store, want("s", request=SHORT), want("l", request=LONG))
     asked = []
-    connection = store.connection.conn
+    connection = store.connection
     connection.set_trace_callback(asked.append)
     ask(store)
     connection.set_trace_callback(None)

@@ -16,7 +16,7 @@ import pytest
 from batcher.errors import DiskError, LockedError, StateError
 from batcher.state.file import hold_lock, open_for_reading, open_for_writing
 from batcher.state.queries import Queries
-from batcher.state.schema import APPLICATION_ID, migrations
+from batcher.state.schema import APPLICATION_ID, pending
 from batcher.state.store import Store
 from state.samples import ALL, add, want
 
@@ -218,7 +218,7 @@ def test_an_older_state_is_brought_up_to_date_by_a_run_only(path):
     with closing(Store(path)) as store:
         assert add(store, want())
     with closing(open_for_reading(path)) as db:
-        assert migrations.pending(db) == []
+        assert pending(db) == []
 
 
 def test_reading_makes_no_state(path):
