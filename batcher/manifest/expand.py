@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from batcher import catalog
@@ -45,7 +44,6 @@ MAX_TASKS = 1_000_000
 _PARAMETERS = frozenset(PARAMETERS)
 _NOT_FOR_VARIABLES = RESERVED | {"id", "prompt"}
 _BUILT_IN = _NOT_FOR_VARIABLES | _PARAMETERS
-_NONE: Mapping[str, str] = MappingProxyType({})
 _TWICE = frozenset({"E205", "E206", "E207"})
 _MOST_SOUND = 10_000
 
@@ -225,7 +223,7 @@ class Expansion:
             source=ready.prompt.source,
             priority=draft.priority,
             output=output,
-            variables=variables if filled else _NONE,
+            variables=variables,
         )
         self._check_new(spec, draft, (*text, spec.take), several)
         return spec

@@ -28,6 +28,9 @@ BUSY_TIMEOUT_S = 30.0
 """How long a write waits for a reader's tool that locked the file (a person's `sqlite3` shell, say)."""
 
 
+MAGIC = b"SQLite format 3\0"
+"""How every SQLite file begins (sqlite.org/fileformat.html)."""
+
 LOOKED_AT_BYTES = 64 * 2**20
 """A state up to this size is looked through whenever it is opened. A greater one (150,000 tasks) would take seconds:
 `verify` does it. Damage that a run meets stops it, and what a task is sent with is held against its hash."""

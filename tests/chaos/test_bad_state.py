@@ -114,7 +114,7 @@ def bit_of_an_id(weather):
         (foreign, r"state\.db is an SQLite file of another program"),
         (newer, r"state\.db was written by a newer batcher \(m999_colours\)"),
         (made_up, r"state\.db is damaged: CHECK constraint failed in tasks"),
-        (no_request, r"task 4 \(wave-3-t1\) in the state cannot be read"),
+        (no_request, r"row 1 of parameters in the state cannot be read"),
         (bought_again, r"waits in state\.db, but was accepted as generation \d+"),
         (bit, r"the row of wave-3-t1 \(task 4\) is damaged"),
         (bit_of_an_id, r"wave-2-t1 was being submitted under an id of which the state knows no attempt"),

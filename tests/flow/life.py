@@ -31,6 +31,7 @@ from batcher.prepare import prepare
 from batcher.simulator.clips import sample
 from batcher.simulator.faults import Moods
 from batcher.state.queries import Queries
+from batcher.tasks import Status
 
 from .harness import KEY, Lab, Ledger
 
@@ -119,6 +120,7 @@ class Ahead:
     known: frozenset[str]
     names: frozenset[str]
     renamed: dict[str, Task]
+    has_work: bool
 
 
 class Life(Lab):
@@ -227,6 +229,7 @@ class Life(Lab):
                 known=frozenset(task.content_hash for task in known),
                 names=frozenset([*plan.plan.names(), *(task.name for task in known)]),
                 renamed=plan.renamed,
+                has_work=bool(plan.new(limit=1) or plan.in_flight or plan.known(Status.PENDING)),
             )
         for content in {*prepared.hashes, *prepared.known} - self.jobs.keys():
             self.jobs[content] = (prepared.job, prepared.edition)

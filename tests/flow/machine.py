@@ -184,8 +184,7 @@ class Machine(RuleBasedStateMachine):
         self._run([], {"edition": f"e{min(edition, self.life.wishes.edition)}"}, adopts=True)
 
     def _has_work(self) -> bool:
-        prepared = self.life.look_ahead()
-        return bool(prepared.new() or prepared.in_flight or prepared.by_status(Status.PENDING))
+        return self.life.look_ahead().has_work
 
     def _run(self, troubles: list[tuple[Any, ...]], options: dict[str, Any], *, adopts: bool) -> Ran | None:
         """Whoever runs wants something: a job that is all home gets a new edition."""
