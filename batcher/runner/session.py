@@ -234,7 +234,7 @@ class Session:
         """
         waiting = self.waiting
         if waiter := waiting.by_id.get(any_id):
-            waiter.was_hinted, waiting.unheard = True, 0
+            waiter.was_hinted, waiting.is_heard_of, waiting.unheard = True, True, 0
             waiting.call(waiter, now=self.clock.monotonic())
         elif any(
             walk.task.external_task_id == any_id and walk.status == "submitting" for walk in self.walking.values()
