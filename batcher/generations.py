@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+ASSET_LIFE_S = 30 * 86400.0
+"""Files are cleared at the provider after 30 days (API notes, 7)."""
+
 
 class GenerationStatus(StrEnum):
     """What the provider says of one generation, in our words."""
@@ -147,4 +150,16 @@ class Listing:
 
     supported: bool | None
     generations: tuple[Generation, ...] = ()
+    """All of the page, or those that were asked for."""
+    shown: int | None = None
+    """How many the page held; None: as many as `generations`."""
     refusal: Refusal | None = None
+    answered: bool = True
+    """A complete reply arrived, useful or not. False: the provider could not be reached."""
+    detail: str = ""
+    """What was wrong, for people."""
+
+    @property
+    def length(self) -> int:
+        """How many the page held: fewer than were asked for is the last."""
+        return len(self.generations) if self.shown is None else self.shown

@@ -12,7 +12,7 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -157,14 +157,16 @@ class Account:
         await anyio.sleep(self.case.latency_s)
         return Look(sight=Sight.ABSENT)
 
-    async def list(self, *, page: int, size: int) -> Listing:
+    async def list(self, *, page: int, size: int, wanted: Container[str] | None = None) -> Listing:
         async with self._requests:
             self.lists += 1
             await anyio.sleep(self.case.latency_s / 2)
-            now, newest = anyio.current_time(), self.made[::-1][(page - 1) * size : page * size]
-            shown = tuple(self._shown(made, now) for made in newest) if self.case.has_list else ()
+            now, older = anyio.current_time(), max(0, len(self.made) - (page - 1) * size)
+            newest = self.made[max(0, older - size) : older][::-1]
+            chosen = [made for made in newest if wanted is None or str(made.number) in wanted]
+            shown = tuple(self._shown(made, now) for made in chosen) if self.case.has_list else ()
             await anyio.sleep(self.case.latency_s / 2)
-            return Listing(supported=self.case.has_list, generations=shown)
+            return Listing(supported=self.case.has_list, generations=shown, shown=len(newest))
 
     def _create(self, request: Mapping[str, Any], external_id: str) -> Posted:
         now = anyio.current_time()

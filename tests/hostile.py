@@ -240,7 +240,11 @@ class Hostile:
         return _envelope(self._description(made, status, url=url))
 
     def _list(self, _path: str, _raw: bytes, _fault: str) -> bytes:
-        newest = [self._description(made, "processing") for made in reversed(self.books.made)]
+        """Tells of ends, and never of files: for these a look is needed, with whatever becomes of it."""
+        newest = []
+        for made in reversed(self.books.made):
+            made.looks += 1
+            newest.append(self._description(made, "succeed" if made.looks > 1 else "processing"))
         return _envelope(newest[:500])
 
     def _clip(self, path: str, _raw: bytes, fault: str) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp, isfinite
+from math import exp, isfinite, sqrt
 from typing import TYPE_CHECKING, Any
 
 from batcher.catalog import usual_s
@@ -48,7 +48,7 @@ class Durations:
         if not 0 <= since_s < seconds:
             return self
         at_risk = list(self.at_risk)
-        for n in range(_bin(since_s), _bin(seconds) + 1):
+        for n in range(bin_of(since_s), bin_of(seconds) + 1):
             at_risk[n] += min(seconds, EDGES_S[n + 1]) - max(since_s, EDGES_S[n])
         return Durations(finished=self.finished, at_risk=tuple(at_risk))
 
@@ -57,7 +57,7 @@ class Durations:
         if not (isfinite(seconds) and seconds >= 0):
             return self
         seen = self.with_survived(seconds, since_s=since_s)
-        n = _bin(seconds)
+        n = bin_of(seconds)
         finished = (*seen.finished[:n], seen.finished[n] + 1.0, *seen.finished[n + 1 :])
         share = 0.5 if sum(finished) > MEMORY else 1.0
         return Durations(
@@ -70,7 +70,7 @@ class Durations:
         Before anything is learnt it is 1 / (age + `prior_s`), that of the flattest distribution whose median is
         `prior_s` (log-logistic of shape 1).
         """
-        n = _bin(age_s)
+        n = bin_of(age_s)
         return (self.finished[n] + PRIOR_WEIGHT) / (self.at_risk[n] + PRIOR_WEIGHT * (max(0.0, age_s) + prior_s))
 
     @property
@@ -117,7 +117,8 @@ class Durations:
         return cls(finished=_bins(kept.get("finished", ())), at_risk=_bins(kept.get("at_risk", ())))
 
 
-def _bin(age_s: float) -> int:
+def bin_of(age_s: float) -> int:
+    """The bin of an age, from 0."""
     return min(max(bisect_right(EDGES_S, age_s) - 1, 0), BINS - 1)
 
 
@@ -142,31 +143,68 @@ def mean_s(learnt: Iterable[Durations]) -> float | None:
     return sum(mean * count for mean, count in known) / total if total else None
 
 
-FIRST_LOOK_S = 600.0
-"""No later, whatever was learnt: the slowest model takes five minutes, but a provider's clock may say years."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Bounds on the gap between two looks, seconds."""
+    """How eagerly to look. Seconds."""
 
     floor_s: float = 1.0
-    cap_s: float = 20.0
+    """Never sooner after the last look at the same thing, whatever is known or asked for."""
+    cap_s: float = 30.0
+    """Never later, except where callbacks tell of the ends."""
+    worth_s: float = 0.22
+    """How many seconds of an unseen end one single look is worth."""
+    list_worth_s: float = 0.5
+    """The same of a list call that shows no more than `LIST_UNIT`; one that shows more costs more."""
+    prior_s: float | None = None
+    """The median of a class of which nothing is known; None: the catalog's. A server on this machine may play a
+    provider at any speed."""
+
+    def prior_of(self, class_: str) -> float:
+        return usual_s(class_) if self.prior_s is None else self.prior_s
 
 
-def next_look_s(*, age_s: float, typical_s: float | None, pace: Pace, rng: Random) -> float:
-    """Seconds from now to the next look at a generation that is `age_s` old.
+LIST_UNIT = 20
+"""Reading a list costs the server and us by the entry, so its worth grows with how many are in flight."""
 
-    Where the typical time is known the first look comes at 0.6 of it, and the others every tenth of the larger of
-    typical time and age; where it is not, every quarter of the age. All with +-10 % jitter, so that tasks
-    submitted together do not ask together.
+SWEEP_S = 30.0
+"""With callbacks: a list call so often finds those whose callback was lost."""
+SWEEP_ALONE_S, SWEEP_TIMES = 60.0, 1.5
+"""The same by single looks, which cost one each: not before most have ended and called."""
+
+
+def look_rate(hazard: float, *, worth_s: float) -> float:
+    """Looks a second, where the sum of hazards of all that one look shows is `hazard`.
+
+    The density of inspections that costs least, where an end unseen costs by the second and a look costs as much as
+    `worth_s` seconds of that: sqrt(h / 2c) (J. B. Keller, Optimum checking schedules for systems subject to random
+    failure, Management Science 21, 1974). At a constant hazard the gap is sqrt(2c / h).
     """
-    cap = pace.cap_s
-    if typical_s is None:
-        gap = 0.25 * age_s
-    elif age_s < 0.5 * typical_s:
-        gap = min(0.6 * typical_s - age_s, FIRST_LOOK_S)
-        cap = max(cap, gap)
-    else:
-        gap = 0.1 * max(typical_s, age_s)
-    return max(pace.floor_s, min(gap, cap)) * (0.9 + 0.2 * rng.random())
+    return sqrt(hazard / (2 * worth_s))
+
+
+def list_worth_s(pace: Pace, count: int) -> float:
+    """What a list call that shows `count` of ours is worth, seconds."""
+    return pace.list_worth_s * max(1.0, count / LIST_UNIT)
+
+
+def next_look_s(learnt: Durations, *, age_s: float, prior_s: float, pace: Pace, rng: Random) -> float:
+    """Seconds from now to the next single look at a generation that is `age_s` old.
+
+    The looks follow `look_rate` as the hazard changes with the age. With +-10 % jitter, so that tasks submitted
+    together do not ask together.
+    """
+    age, latest, due = max(0.0, age_s), max(0.0, age_s) + pace.cap_s, 1.0
+    while age < latest:
+        edge = min(latest, next((edge for edge in EDGES_S[bin_of(age) + 1 :] if edge > age), latest))
+        rate = look_rate(learnt.hazard(age, prior_s=prior_s), worth_s=pace.worth_s)
+        if rate * (edge - age) >= due:
+            age += due / rate
+            break
+        due -= rate * (edge - age)
+        age = edge
+    return max(pace.floor_s, age - max(0.0, age_s)) * (0.9 + 0.2 * rng.random())
+
+
+def sweep_s(expected: float, *, rng: Random) -> float:
+    """Seconds to the next single look, where callbacks tell of nearly all ends."""
+    return max(SWEEP_ALONE_S, SWEEP_TIMES * expected) * (0.9 + 0.2 * rng.random())

@@ -12,7 +12,7 @@ from batcher.http import NoReplyError, NotSentError, retry_after_s
 from batcher.providers.kling import parse_create, parse_find, parse_list
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from batcher.http import ApiClient, Reply
 
@@ -55,13 +55,13 @@ class CometApi:
         """Look at one generation by our id, which Kling takes in the same place."""
         return await self._look(external_task_id, external=True)
 
-    async def list(self, *, page: int, size: int) -> Listing:
+    async def list(self, *, page: int, size: int, wanted: Container[str] | None = None) -> Listing:
         """One page of the account's generations."""
         try:
             reply = await self._client.get(TEXT2VIDEO, {"pageNum": page, "pageSize": size})
-        except (NotSentError, NoReplyError):
-            return Listing(supported=None)
-        return parse_list(reply, retry_after_s=_pause(reply))
+        except (NotSentError, NoReplyError) as error:
+            return Listing(supported=None, answered=False, detail=error.detail)
+        return parse_list(reply, wanted=wanted, retry_after_s=_pause(reply))
 
     async def server_time(self) -> float | None:
         """The server's clock in Unix seconds, from a free request's Date header; None where it says none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from batcher.generations import Listing, Look, Posted
 
@@ -32,6 +32,9 @@ class Provider(Protocol):
         """Look at one generation by our id. Free; gateways exist that cannot do this."""
         ...
 
-    async def list(self, *, page: int, size: int) -> Listing:
-        """One page of the account's generations (`page` from 1, `size` at most 500). Free."""
+    async def list(self, *, page: int, size: int, wanted: Container[str] | None = None) -> Listing:
+        """One page of the account's generations (`page` from 1, `size` at most 500). Free.
+
+        `wanted`: only the generations of these ids (the provider's own) need be read.
+        """
         ...

@@ -11,10 +11,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from batcher.generations import Fate, Listing, Look, Posted, Refusal, RefusalKind, Sight
-from batcher.providers.shapes import name, names_in, read_generation, read_json, words
+from batcher.providers.shapes import id_of, name, names_in, read_generation, read_json, words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from batcher.http import Reply
 
@@ -87,18 +87,19 @@ def parse_find(reply: Reply, wanted_id: str, *, external: bool = False, retry_af
     return Look(sight=Sight.SILENT, refusal=refusal, detail=_line(refusal))
 
 
-def parse_list(reply: Reply, *, retry_after_s: float | None = None) -> Listing:
-    """Read one page of the list call."""
+def parse_list(reply: Reply, *, wanted: Container[str] | None = None, retry_after_s: float | None = None) -> Listing:
+    """Read one page of the list call; with `wanted`, only the generations of these ids."""
     payload = read_json(reply.body)
     if _is_ok(reply.status, payload):
         entries = payload.get("data")
         if not isinstance(entries, list):
-            return Listing(supported=None)
-        generations = (read_generation(entry) for entry in entries)
-        return Listing(supported=True, generations=tuple(each for each in generations if each))
+            return Listing(supported=None, detail=f"HTTP {reply.status} without a list")
+        read = entries if wanted is None else [entry for entry in entries if id_of(entry) in wanted]
+        generations = tuple(each for each in map(read_generation, read) if each)
+        return Listing(supported=True, generations=generations, shown=len(entries))
     refusal = classify(reply.status, payload, reply.headers, retry_after_s=retry_after_s)
     is_missing = reply.status in (404, 405) or refusal.code == "1202"
-    return Listing(supported=False if is_missing else None, refusal=refusal)
+    return Listing(supported=False if is_missing else None, refusal=refusal, detail=_line(refusal))
 
 
 def classify(

@@ -15,6 +15,7 @@ from batcher.runner import room as rooms
 from batcher.runner.look import prove
 from batcher.runner.session import Stop, Walking
 from batcher.runner.walk import walk
+from batcher.runner.watch import watch
 from batcher.tasks import Status
 from batcher.text import command
 from batcher.times import iso, unix
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from batcher.runner.session import Session
-    from batcher.state.queries import Selection
+    from batcher.state.selection import Selection
     from batcher.tasks import Asset, Task
 
 IDLE_S = 60.0
@@ -41,6 +42,7 @@ async def run(s: Session) -> None:
             async with anyio.create_task_group() as group:
                 s.whole = group.cancel_scope
                 group.start_soon(_heartbeat, s)
+                group.start_soon(_watched, s)
                 if s.hints is not None:
                     group.start_soon(s.hints, s.hint)
                 if s.options.deadline_s is not None:
@@ -64,6 +66,14 @@ async def _heartbeat(s: Session) -> None:
     while True:
         await anyio.sleep(IDLE_S)
         s.tell(EventKind.HEARTBEAT, counts=s.store.counts(s.selection))
+
+
+async def _watched(s: Session) -> None:
+    """Trouble with the state or the disk stops the run from here as from a walk."""
+    try:
+        await watch(s)
+    except BatcherError as exc:
+        s.halt_for(exc)
 
 
 class _Loop:
@@ -215,8 +225,8 @@ class _Loop:
         """A walk is over: nothing of it stays in memory, however many follow."""
         s = self.s
         s.walking.pop(task.id, None)
-        s.naps.pop(task.id, None)
-        for tasks in (s.looked_late, s.hinted, s.sending):
+        s.waiting.early.discard(task.external_task_id)
+        for tasks in (s.looked_late, s.sending):
             tasks.discard(task.id)
         if looks := s.looks.pop(task.external_task_id, 0):
             with suppress(BatcherError):  # a statistic; whoever writes what matters tells of the trouble

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from batcher.events import Active, Event, EventKind, Outcome
 from batcher.policy import concurrency, submission
 from batcher.policy.budget import Budget
 from batcher.policy.polling import Durations, Pace
+from batcher.runner.waiting import Waiting
 from batcher.tasks import Status
 from batcher.times import iso
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from batcher.fetch import Fetch
     from batcher.providers.interface import Provider
     from batcher.runner.room import RollCall
-    from batcher.state.queries import Selection
     from batcher.state.rows import Account
+    from batcher.state.selection import Selection
     from batcher.state.store import Store
     from batcher.tasks import Task
 
@@ -122,14 +122,11 @@ class Session:
     emit: Callable[[Event], None]
 
     hints: Hints | None = None
-    hinted: set[int] = field(default_factory=set)
-    """Tasks of which somebody said that they moved, not looked at since."""
+    waiting: Waiting = field(default_factory=Waiting)
     limit: concurrency.Limit = field(default_factory=concurrency.Limit)
     roll: RollCall | None = None
     sending: set[int] = field(default_factory=set)
     """Tasks claimed whose create call has no answer yet."""
-    naps: dict[int, anyio.CancelScope] = field(default_factory=dict)
-    """The waits between two looks that may be cut short."""
     durations: dict[str, Durations] = field(default_factory=dict)
     """How long generations take, by class: from earlier runs and from this one."""
     proof_tried: bool = False
@@ -176,11 +173,14 @@ class Session:
     def active(self) -> Iterator[Active]:
         now = self.clock.monotonic()
         for walk in list(self.walking.values()):
+            look_at = (
+                self.waiting.list_at if walk.look_at is None and walk.task.id in self.waiting.all else walk.look_at
+            )
             yield Active(
                 name=walk.task.name,
                 status=walk.status,
                 since_s=now - walk.since,
-                next_look_s=None if walk.look_at is None else max(0.0, walk.look_at - now),
+                next_look_s=None if look_at is None else max(0.0, look_at - now),
             )
 
     # ---- waiting and stopping -------------------------------------------------------------------------------
@@ -222,25 +222,24 @@ class Session:
             await self.leaving.wait()
         return not self.is_leaving
 
-    async def nap(self, task: Task, seconds: float) -> bool:
-        """Wait as `sleep` does, or until `rouse`; not at all after a hint that came since the last nap."""
-        with anyio.move_on_after(0.0 if task.id in self.hinted else max(0.0, seconds)) as self.naps[task.id]:
-            await self.leaving.wait()
-        self.naps.pop(task.id, None)
-        self.hinted.discard(task.id)
-        return not self.is_leaving
-
     def rouse(self, task_id: int) -> None:
-        """There is reason to look at this task before its time."""
-        if task_id in self.naps:
-            self.naps[task_id].cancel()
+        """There is reason to look at this task before its time: at once, though not sooner than the pace's floor."""
+        if waiter := self.waiting.all.get(task_id):
+            self.waiting.call(waiter, now=self.clock.monotonic())
 
     def hint(self, any_id: str) -> None:
-        """Somebody says that a generation moved, by its id or by ours: look now. A stranger's word, and no more."""
-        for walk in self.walking.values():
-            if any_id in (walk.task.external_task_id, walk.task.generation_id):
-                self.hinted.add(walk.task.id)
-                self.rouse(walk.task.id)
+        """Somebody says that a generation moved, by its id or by ours: look now. A stranger's word, and no more.
+
+        Many for one task bring one look. One about a task whose acceptance is not recorded yet is kept until it is.
+        """
+        waiting = self.waiting
+        if waiter := waiting.by_id.get(any_id):
+            waiter.was_hinted, waiting.is_heard_of, waiting.unheard = True, True, 0
+            waiting.call(waiter, now=self.clock.monotonic())
+        elif any(
+            walk.task.external_task_id == any_id and walk.status == "submitting" for walk in self.walking.values()
+        ):
+            waiting.early.add(any_id)
 
     def nudge(self) -> None:
         """Something changed that the claim loop may want to know."""
@@ -259,6 +258,7 @@ class Session:
     def leave(self) -> None:
         """Wait for nothing at the provider any more; what waits there is the next run's."""
         self.leaving.set()
+        self.waiting.ring()
         self.nudge()
 
     def abort(self) -> None:
@@ -296,9 +296,10 @@ class Session:
     # ---- what was learnt ------------------------------------------------------------------------------------
 
     def learn(self, task: Task, seconds: float) -> None:
-        if math.isfinite(seconds) and seconds >= 0:
-            name = class_of(task.request)
-            self.durations[name] = self.durations.get(name, Durations()).with_finished(seconds)
+        """A generation took so long. That it was seen running up to some age was learnt before."""
+        name, waiter = class_of(task.request), self.waiting.all.get(task.id)
+        known_s = waiter.running_s if waiter else 0.0
+        self.durations[name] = self.durations.get(name, Durations()).with_finished(seconds, since_s=known_s)
 
     def save_account(self, **changes: Any) -> None:
         self.account = replace(self.account, **changes)

@@ -9,13 +9,14 @@ from batcher.catalog import class_of
 from batcher.errors import DiskError
 from batcher.events import EventKind
 from batcher.fetch import FetchError, FetchFault
-from batcher.generations import Generation, GenerationStatus, Look, RefusalKind, Sight
-from batcher.policy import budget, polling, retry
+from batcher.generations import ASSET_LIFE_S, Generation, GenerationStatus, Look, RefusalKind, Sight
+from batcher.policy import budget, retry
 from batcher.policy import submission as protocol
 from batcher.prices import usual_units
 from batcher.runner import room
 from batcher.runner.look import look, note_reach, stop_for
 from batcher.runner.submit import fresh, inherited, submit
+from batcher.runner.waiting import note_end, note_running, until_news
 from batcher.tasks import ErrorCode, Status
 from batcher.text import human_usd
 from batcher.times import unix
@@ -29,9 +30,6 @@ DOWNLOAD_TRIES = 6
 
 MAX_WORDS = 10
 """So many words for a status that nobody knows are told in a run, each once."""
-
-ASSET_LIFE_S = 30 * 86400.0
-"""Files are cleared after 30 days (API notes, 7)."""
 
 
 async def walk(s: Session, task: Task, *, is_ours: bool) -> Task:
@@ -65,44 +63,35 @@ async def _look_once(s: Session, task: Task) -> Task:
 
 
 async def _wait(s: Session, task: Task) -> Task:
-    """Look at the generation, at the right moments, until it ends or the run leaves."""
-    failures = 0
-    wait = _first_look(s, task)
-    while True:
-        s.show(task, task.status, next_look_s=wait)
-        if not await s.nap(task, wait):
-            return task
-        if room.is_called(s, task) and not await s.sleep(s.options.pace.floor_s):
-            return task
-        asked_at = s.clock.monotonic()
-        seen = await _find(s, task)
-        if seen.generation is not None:
-            failures = 0
-            room.seen(s, task, seen.generation, asked_at=asked_at)
-            task = await _advance(s, task, seen.generation)
-            if task.status not in (Status.SUBMITTED, Status.PROCESSING):
+    """Follow the generation, by the list's word or by looks at the right moments, until it ends or the run leaves."""
+    failures, pause = 0, None
+    with s.waiting.entered(s, task) as waiter:
+        while True:
+            listed = generation = await until_news(s, waiter, pause_s=pause)
+            if s.is_leaving:
                 return task
-            wait = _next_look(s, task)
-        else:
-            failures += 1
-            wait = max(_retry_after(seen), retry.backoff_s(failures, rng=s.rng))
-            if failures == 1:
-                trouble = "the provider does not know it" if seen.sight is Sight.ABSENT else "look failed"
-                s.tell(EventKind.WARNING, task, message=f"{task.name}: {trouble}, trying again: {seen.detail}")
-        task = await _flag_overdue(s, task)
-
-
-def _first_look(s: Session, task: Task) -> float:
-    """A task that an earlier run left is looked at at once: it may have been finished for hours."""
-    age = s.clock.now() - unix(task.submitted_at) if task.submitted_at else 0.0
-    return s.rng.random() if age > s.options.pace.cap_s else _next_look(s, task)
-
-
-def _next_look(s: Session, task: Task) -> float:
-    age = max(0.0, s.clock.now() - unix(task.submitted_at)) if task.submitted_at else 0.0
-    learnt = s.durations.get(class_of(task.request))
-    typical = learnt.expected_s if learnt else None
-    return polling.next_look_s(age_s=age, typical_s=typical, pace=s.options.pace, rng=s.rng)
+            if generation is None:
+                asked_at = s.clock.monotonic()
+                seen = await _find(s, task)
+                generation = seen.generation
+                if generation is not None:
+                    room.seen(s, task, generation, asked_at=asked_at)
+            if generation is not None:
+                failures, pause = 0, None
+                task = await _advance(s, task, generation)
+                if task.status not in (Status.SUBMITTED, Status.PROCESSING):
+                    note_end(s, waiter, generation)
+                    return task
+                note_running(s, waiter)
+            else:
+                failures += 1
+                pause = max(_retry_after(seen), retry.backoff_s(failures, rng=s.rng))
+                if failures == 1:
+                    trouble = "the provider does not know it" if seen.sight is Sight.ABSENT else "look failed"
+                    s.tell(EventKind.WARNING, task, message=f"{task.name}: {trouble}, trying again: {seen.detail}")
+            if listed is None or task.overdue:  # it becomes overdue by a look of its own, not by a list asked before
+                task = await _flag_overdue(s, task)
+            waiter.task = task
 
 
 async def _find(s: Session, task: Task) -> Look:

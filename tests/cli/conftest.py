@@ -61,7 +61,9 @@ def cli(tmp_path, monkeypatch, capsys):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("BATCHER_SIMULATOR", QUICK)
-    monkeypatch.setattr("batcher.compose.LOCAL_PACE", Pace(floor_s=0.02, cap_s=1.0))  # half of the time is waiting
+    monkeypatch.setattr(
+        "batcher.compose.LOCAL_PACE", Pace(floor_s=0.02, cap_s=1.0, worth_s=0.03, list_worth_s=0.05, prior_s=1.0)
+    )  # half of the time is waiting
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Result:

@@ -46,7 +46,7 @@ def anyio_backend():
 @pytest.mark.anyio
 async def test_answers_that_never_end(enemy, tmp_path, monkeypatch):
     """Creates, looks and downloads that stall, drip or flood are each left in time, and tried again."""
-    monkeypatch.setattr("batcher.compose.LOCAL_PACE", Pace(floor_s=0.1, cap_s=1.0))
+    monkeypatch.setattr("batcher.compose.LOCAL_PACE", Pace(floor_s=0.1, cap_s=1.0, prior_s=1.0))
     enemy.faults = {
         "create": iter(("honest", *(f"taken {fault}" for fault in ENDLESS))),
         "look": iter(("honest", "honest", "honest", *ENDLESS)),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+
+from batcher.events import EventKind
 
 pytestmark = pytest.mark.anyio
 
@@ -30,12 +33,12 @@ def generations(lab):
 
 @pytest.fixture
 def hardly_polls(monkeypatch):
-    monkeypatch.setattr("batcher.runner.walk._next_look", lambda *_: 3600.0)
+    monkeypatch.setattr("batcher.runner.waiting._gap_s", lambda *_: 3600.0)
 
 
 async def test_a_hint_brings_the_look_forward(make_lab, hardly_polls):
     """By the provider's id or by ours, told once when it is done: minutes instead of hours, one look each."""
-    lab = make_lab()
+    lab = make_lab(lists=False)
 
     async def tell(take):
         told = set()
@@ -81,3 +84,79 @@ async def test_a_run_that_waits_for_hints_leaves_when_it_is_told_to(make_lab, ha
     started = lab.clock.monotonic()
     assert (await lab.run(lab.manifest(3), deadline_s=100.0)).exit_code == 75
     assert lab.clock.monotonic() - started < 200
+
+
+async def looks_at_hints(make_lab, hints, *, tasks=6, **settings):
+    """Run with these hints; the lab, and when each generation was looked at by itself."""
+    lab, looks = make_lab(lists=False, limit=20, **settings), defaultdict(list)
+
+    async def find(api, generation_id):
+        looks[generation_id].append(lab.clock.monotonic())
+        return await api.find(generation_id)
+
+    lab.meddle(find=find)
+    hinted(lab, lambda take: hints(lab, take))
+    ran = await lab.run(lab.manifest(tasks), concurrency=6)
+    assert ran.exit_code == 0
+    return lab, looks, ran
+
+
+async def test_many_hints_for_one_task_are_one_look(make_lab, hardly_polls):
+    """All callbacks of an end arrive ten times over."""
+
+    async def shout(lab, take):
+        told = set()
+        while True:
+            await anyio.sleep(1)
+            for g in generations(lab):
+                if g.ends_at is not None and g.ends_at <= lab.clock.now() and g.id not in told:
+                    told.add(g.id)
+                    for _ in range(10):
+                        take(g.id)
+                        take(g.external_id)
+
+    lab, looks, _ = await looks_at_hints(make_lab, shout)
+    lab.assert_all_home(6)
+    assert {len(each) for each in looks.values()} <= {1, 2}
+
+
+async def test_a_hint_that_comes_before_the_acceptance_is_kept(make_lab, hardly_polls):
+    """The provider may call back before its answer to the create call is here."""
+
+    async def early(lab, take):
+        lab.network.at_post = lambda number, where: [take(g.external_id) for g in generations(lab)]
+        await anyio.sleep_forever()
+
+    _, looks, _ = await looks_at_hints(make_lab, early, tasks=1, faults={"fails": 0.0})
+    assert min(min(each) for each in looks.values()) < 10
+
+
+async def test_without_callbacks_that_arrive_looks_are_as_often_as_ever(make_lab):
+    """A tunnel is down, or its address wrong: told once, after a few ends of which nobody called."""
+
+    async def silence(lab, take):
+        await anyio.sleep_forever()
+
+    lab, _, ran = await looks_at_hints(make_lab, silence, tasks=30)
+    lab.assert_all_home(30)
+    told = [event for event in ran.of(EventKind.WARNING) if "no callback" in event.detail["message"]]
+    assert len(told) == 1
+
+
+async def test_with_callbacks_looks_of_our_own_are_rare(make_lab):
+    """One in fifty is lost, and found by the sweep."""
+
+    async def tell(lab, take):
+        told = set()
+        while True:
+            await anyio.sleep(0.5)
+            for g in generations(lab):
+                if g.ends_at is not None and g.ends_at <= lab.clock.now() and g.id not in told:
+                    told.add(g.id)
+                    if len(told) % 50:
+                        take(g.id)
+
+    lab, looks, _ = await looks_at_hints(make_lab, tell, tasks=60)
+    lab.assert_all_home(60)
+    # Each end is looked at once, as a hint is a stranger's word; those before the first hint as without.
+    assert sum(map(len, looks.values())) <= 2.5 * 60

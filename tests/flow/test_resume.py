@@ -119,13 +119,13 @@ async def test_interrupted_once(make_lab):
     async with anyio.create_task_group() as group:
 
         async def interrupt():
-            await anyio.sleep(100)
+            await anyio.sleep(50)
             lab.batch.session.halt(lab.interruption)
 
         group.start_soon(interrupt)
         ran = await lab.run(manifest, concurrency=3)
     assert ran.exit_code == 130
-    assert lab.clock.monotonic() < 105
+    assert lab.clock.monotonic() < 55
     assert lab.counts() == {"pending": 3, "processing": 3}
     await finish(lab, manifest)
     lab.assert_all_home(6)

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.catalog import USUAL_OF_ALL_S
-from batcher.policy.polling import FIRST_LOOK_S, Durations, Pace, expected_s, mean_s, next_look_s
+from batcher.policy.polling import (
+    BINS,
+    SWEEP_ALONE_S,
+    Durations,
+    Pace,
+    expected_s,
+    list_worth_s,
+    mean_s,
+    next_look_s,
+    sweep_s,
+)
 
 PACE = Pace()
 
@@ -22,49 +32,65 @@ class Middle(Random):
         return 0.5
 
 
-def gap(age_s, typical):
-    return next_look_s(age_s=age_s, typical_s=typical, pace=PACE, rng=Middle())
+def gap(age_s, learnt, prior_s=150.0, pace=PACE):
+    return next_look_s(learnt, age_s=age_s, prior_s=prior_s, pace=pace, rng=Middle())
 
 
 @given(
-    st.floats(0, 1e6),
-    st.none() | st.floats(0, 1e5),
+    st.floats(0, 1e7),
+    st.lists(st.floats(0, 1e5), max_size=20),
+    st.floats(1, 1000),
     st.floats(0.01, 10),
     st.floats(10, 300),
     st.randoms(use_true_random=False),
 )
-def test_a_gap_stays_between_floor_and_cap_give_or_take_the_jitter(age_s, typical, floor_s, cap_s, rng):
-    """Only the first look may be further off: where it is known that nothing can be done before."""
-    wait = next_look_s(age_s=age_s, typical_s=typical, pace=Pace(floor_s=floor_s, cap_s=cap_s), rng=rng)
-    is_early = typical is not None and age_s < 0.5 * typical
-    most = max(floor_s, cap_s, 0.6 * typical) if is_early else max(floor_s, cap_s)
-    assert 0.9 * floor_s <= wait <= 1.1 * most
+def test_a_gap_stays_between_floor_and_cap_give_or_take_the_jitter(age_s, seconds, prior_s, floor_s, cap_s, rng):
+    pace = Pace(floor_s=floor_s, cap_s=cap_s)
+    wait = next_look_s(learnt_from(*seconds), age_s=age_s, prior_s=prior_s, pace=pace, rng=rng)
+    assert 0.9 * floor_s <= wait <= 1.1 * max(floor_s, cap_s)
 
 
-def test_a_provider_whose_clock_says_years_is_looked_at_within_ten_minutes():
-    assert gap(0.0, 1.8e9) == FIRST_LOOK_S
+def test_a_gap_is_the_square_root_of_twice_the_worth_over_the_hazard():
+    """Keller's rule, where the hazard is the same for a while."""
+    learnt = Durations(finished=(10.0,) * BINS, at_risk=(500.0,) * BINS)
+    assert gap(60.0, learnt) == pytest.approx((2 * PACE.worth_s * 50) ** 0.5, rel=0.1)
 
 
-@given(st.floats(10, 1e3))
-def test_the_first_look_comes_at_three_fifths_of_the_typical_time(typical):
-    assert gap(0.0, typical) == pytest.approx(0.6 * typical)
+def test_looks_gather_where_the_end_is_likely():
+    """Two hundred took 80 to 120 s: none is looked at for most of a minute, each every few seconds from then on."""
+    learnt = learnt_from(*(80 + n / 5 for n in range(200)))
+    assert gap(0.0, learnt) > 25
+    assert gap(40.0, learnt) > 20
+    assert gap(95.0, learnt) < 4
 
 
-def test_looks_are_dense_where_the_end_is_likely_and_thin_out_after():
-    gaps = [gap(age, 60.0) for age in (0, 36, 60, 120, 180, 3600)]
-    assert gaps == pytest.approx([36.0, 6.0, 6.0, 12.0, 18.0, PACE.cap_s])
+def test_a_look_falls_after_a_hazard_has_risen_not_half_a_minute_late():
+    """What it is now is not what it is in ten seconds."""
+    learnt = learnt_from(*(80 + n / 5 for n in range(200)))
+    assert 70.0 + gap(70.0, learnt) < 85
 
 
-def test_without_experience_looks_begin_at_once_and_grow_with_the_age():
-    """A class of unknown speed may be done in seconds."""
-    gaps = [gap(age, None) for age in (0, 8, 40, 400)]
-    assert gaps == pytest.approx([PACE.floor_s, 2.0, 10.0, PACE.cap_s])
+def test_of_a_class_that_nobody_knows_looks_thin_out_with_the_age():
+    gaps = [gap(age, Durations(), prior_s=1.0) for age in (0, 10, 100, 10_000)]
+    assert gaps == sorted(gaps)
+    assert gaps[0] < 2
+    assert gaps[-1] == PACE.cap_s
 
 
 def test_tasks_submitted_together_do_not_ask_together():
     rng = Random(7)
-    waits = {next_look_s(age_s=0.0, typical_s=60.0, pace=PACE, rng=rng) for _ in range(50)}
+    waits = {next_look_s(Durations(), age_s=0.0, prior_s=60.0, pace=PACE, rng=rng) for _ in range(50)}
     assert len(waits) == 50
+
+
+def test_a_list_that_shows_many_is_worth_more():
+    assert list_worth_s(PACE, 3) == PACE.list_worth_s
+    assert list_worth_s(PACE, 200) == pytest.approx(10 * PACE.list_worth_s)
+
+
+def test_with_callbacks_a_look_comes_when_most_have_ended_and_told():
+    assert sweep_s(90.0, rng=Middle()) == 135.0
+    assert sweep_s(2.0, rng=Middle()) == SWEEP_ALONE_S
 
 
 def learnt_from(*seconds):
