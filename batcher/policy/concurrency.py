@@ -25,8 +25,8 @@ LOWERED_GAP_S = 60.0
 LOWERED_FOR_S = 7200.0
 """So long an account that took a third more counts as lowered."""
 
-PURSE_START, PURSE_MOST = 3.0, 10.0
-EARNED, EARNED_LOWERED = 0.015, 0.06
+PURSE_START, PURSE_MOST = 2.0, 10.0
+EARNED, EARNED_LOWERED = 0.013, 0.07
 """Tokens an accepted call earns. A refusal costs one, and trying the wall takes one: refusals stay near 1.5 %."""
 
 RAMP_SHARE, GROWTH_SHARE = 4, 8
