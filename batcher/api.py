@@ -27,7 +27,7 @@ from batcher.connect import open_batch
 from batcher.environment import Environment
 from batcher.errors import BatcherError, UsageError
 from batcher.events import Event, Outcome
-from batcher.manifest import load
+from batcher.manifest import load, read_prices
 from batcher.prepare import prepare
 from batcher.runner.session import Stop
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from batcher.batch import Batch
     from batcher.events import Summary
     from batcher.manifest import Manifest
+    from batcher.prices import Prices
 
 
 def run(
@@ -48,6 +49,7 @@ def run(
     provider: str | None = None,
     edition: str | None = None,
     variables: Mapping[str, str] | None = None,
+    prices: str | Path | None = None,
     yes: bool = False,
     **choices: Any,
 ) -> Summary:
@@ -60,7 +62,7 @@ def run(
 
     async def work() -> Summary:
         async with open(
-            manifest, state=state, provider=provider, edition=edition, variables=variables, yes=yes
+            manifest, state=state, provider=provider, edition=edition, variables=variables, prices=prices, yes=yes
         ) as opened:
             async for _ in opened.run(**choices):
                 pass
@@ -78,14 +80,17 @@ async def open(  # noqa: A001 - read as batcher.open
     provider: str | None = None,
     edition: str | None = None,
     variables: Mapping[str, str] | None = None,
+    prices: str | Path | None = None,
     yes: bool = False,
     env_file: str | Path | None = None,
 ) -> AsyncIterator[OpenJob]:
     """Check a manifest, hold the state's lock and reach the provider. Nothing is sent before `run`.
 
-    Raises `ManifestError` with every problem, `LockedError`, `MissingKeyError` and the others of `batcher.errors`.
+    `prices` is a file of prices of your own. Raises `ManifestError` with every problem, `LockedError`,
+    `MissingKeyError` and the others of `batcher.errors`.
     """
     loaded = load(Path(manifest), variables=dict(variables or {}))
+    own = read_prices(Path(prices)) if prices else None
     environment = Environment.read(Path(env_file) if env_file else None)
     endpoint = environment.endpoint(provider or loaded.provider or "simulator")
     raised: Exception | None = None
@@ -93,7 +98,7 @@ async def open(  # noqa: A001 - read as batcher.open
         open_batch(Path(state), endpoint=endpoint, environment=environment) as batch,
         anyio.create_task_group() as group,
     ):
-        opened = OpenJob(batch, loaded, group, edition=edition, yes=yes)
+        opened = OpenJob(batch, loaded, group, edition=edition, prices=own, yes=yes)
         try:
             yield opened
         except Exception as exc:  # noqa: BLE001 - kept out of the task group, which would wrap it
@@ -108,7 +113,14 @@ class OpenJob:
     """A job that is open for one run."""
 
     def __init__(
-        self, batch: Batch, manifest: Manifest, group: anyio.abc.TaskGroup, *, edition: str | None, yes: bool
+        self,
+        batch: Batch,
+        manifest: Manifest,
+        group: anyio.abc.TaskGroup,
+        *,
+        edition: str | None,
+        prices: Prices | None,
+        yes: bool,
     ) -> None:
         self.summary: Summary | None = None
         """How the run ended; None until it has."""
@@ -116,6 +128,7 @@ class OpenJob:
         self._manifest = manifest
         self._group = group
         self._edition = edition
+        self._prices = prices
         self._yes = yes
         self.error: BatcherError | None = None
         """Why the run could not be carried out; its event stream raises it."""
@@ -154,10 +167,11 @@ class OpenJob:
                     state=self._batch.store,
                     now=datetime.now(UTC),
                     edition=self._edition,
+                    prices=self._prices,
                 )
                 prepared.refuse_empty_choice(choices)
                 has_consent = self._yes or budget_of(self._manifest, choices).limits_money
-                if not self._batch.endpoint.is_simulated and prepared.to_buy(choices) and not has_consent:
+                if not self._batch.endpoint.is_simulated and prepared.bill(choices).tasks and not has_consent:
                     raise UsageError(
                         "this run would cost money and nothing allows it; nothing was sent",
                         hint="pass yes=True or max_usd=..., or give the manifest a budget",

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from batcher.assets import Folder
-    from batcher.state.queries import Queries, Selection
+    from batcher.state.queries import Queries
+    from batcher.state.selection import Selection
     from batcher.tasks import Asset, Task
 
 

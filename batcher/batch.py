@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from batcher.assets import Folder
+from batcher.bill import bill_of
+from batcher.catalog import class_of
 from batcher.choices import Choices
 from batcher.compose import (
     budget_of,
@@ -26,12 +28,13 @@ from batcher.events import EventKind, Outcome, Snapshot, Summary
 from batcher.policy import concurrency
 from batcher.policy.polling import mean_s
 from batcher.prepare import commit, folder_name, open_account, refuse_rename, root_of
+from batcher.prices import how_to_price
 from batcher.recall import adopt_from_disk, catch_up, sent_before
 from batcher.runner.outcome import conclude, outranked_by
 from batcher.runner.run import run
 from batcher.runner.session import Options, Session
-from batcher.state.queries import Selection
 from batcher.state.rows import Account, Job, Run
+from batcher.state.selection import Selection
 from batcher.tasks import IN_FLIGHT, Status
 from batcher.times import iso
 
@@ -91,7 +94,7 @@ class Batch:
         refuse_unknown_prices(prepared, budget_of(prepared.manifest, choices), choices)
         root = output_root(prepared.manifest, choices)
         folder = self._folder(root, folder_name(prepared.job, simulated=self.endpoint.is_simulated))
-        folder.prepare(clips=min(len(prepared.to_buy()), 20))
+        folder.prepare(clips=min(prepared.bill().tasks, 20))
         with self._recorded("run", prepared.job, manifest=prepared.manifest) as run_row:
             return await self._run(prepared, choices, emit, run_row, folder)
 
@@ -103,7 +106,7 @@ class Batch:
             self.store, self.endpoint, folder, self.environment, job=prepared.job, now=now
         )
         adopted = await commit(prepared, self.store, folder, account, root=root, now=now)
-        prepared = replace(prepared, known=self.store.known(prepared.hashes or tuple(prepared.known)))
+        prepared.close()
         selection = replace(prepared.selection, include=choices.include, exclude=choices.exclude)
         options = options_of(
             prepared.manifest,
@@ -117,7 +120,7 @@ class Batch:
             EventKind.RUN,
             run=run_row.id,
             manifest=str(prepared.manifest.path),
-            tasks=len(prepared.known),
+            tasks=sum(self.store.counts(prepared.selection).values()),
             provider=prepared.scope,
             limit=s.limit.value,
             simulated=self.endpoint.is_simulated,
@@ -152,7 +155,8 @@ class Batch:
         if options.budget.limits_money and any(task.cost_usd is None for task in tasks):
             raise UsageError(
                 "the price of some of these tasks is not known, so no budget can hold them; nothing was sent",
-                hint="choose others with -s, or run the manifest without a budget in dollars",
+                hint=how_to_price(sorted({class_of(task.request) for task in tasks if task.cost_usd is None}))
+                + "; or choose others with -s",
             )
         now = self.clock.now()
         folder = self._folder_of(job)
@@ -326,16 +330,17 @@ class Batch:
             )
         for message in (*self.endpoint.notes, *warnings):
             s.tell(EventKind.WARNING, message=message)
-        prices = prepared.to_buy(choices)
+        bill = bill_of(self.store, prepared.selection, choices, prepared.prices)
+        counts = self.store.counts(prepared.selection)
         s.tell(
             EventKind.PLAN,
-            to_submit=len(prices),
-            in_flight=prepared.in_flight,
-            done=len(prepared.by_status(Status.DOWNLOADED)),
-            failed=len(prepared.by_status(Status.FAILED)),
-            unclear=len(prepared.by_status(Status.UNCLEAR)),
-            orphaned=len(prepared.orphans),
-            cost_usd=None if prices and all(p is None for p in prices) else sum(p or 0.0 for p in prices),
+            to_submit=bill.tasks,
+            in_flight=sum(counts.get(status, 0) for status in (*IN_FLIGHT, Status.SUCCEEDED)),
+            done=counts.get(Status.DOWNLOADED, 0),
+            failed=counts.get(Status.FAILED, 0),
+            unclear=counts.get(Status.UNCLEAR, 0),
+            orphaned=self.store.orphans(job=prepared.job, edition=prepared.edition, scope=prepared.scope),
+            cost_usd=bill.cost_usd,
             budget_usd=s.options.budget.max_usd,
         )
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batcher.bill import unpriced
 from batcher.errors import ConfigurationError, UsageError
 from batcher.policy.budget import Budget
 from batcher.policy.polling import Pace
+from batcher.prices import how_to_price
 from batcher.runner.session import Options
 from batcher.times import seconds
 
@@ -102,11 +104,12 @@ def budget_of(manifest: Manifest, choices: Choices) -> Budget:
 
 def refuse_unknown_prices(prepared: Prepared, budget: Budget, choices: Choices | None = None) -> None:
     """A budget cannot hold what nobody knows the price of."""
-    unknown = sum(price is None for price in prepared.to_buy(choices))
+    unknown = prepared.bill(choices).unknown
     if unknown and budget.limits_money:
+        own = prepared.prices.own_source
+        how = how_to_price(unpriced(prepared.lines(choices), prepared.prices), own.source if own else None)
         raise UsageError(
             f"{unknown} tasks of {prepared.job} use a model whose price is not known, so no budget can hold them;"
             " nothing was sent",
-            hint="use a model with a price (batcher plan lists them), or remove the budget and bound the number:"
-            " budget.max_tasks",
+            hint=f"{how}; or remove the budget and bound the number: budget.max_tasks",
         )

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+ASSET_LIFE_S = 30 * 86400.0
+"""Files are cleared at the provider after 30 days (API notes, 7)."""
+
 
 class GenerationStatus(StrEnum):
     """What the provider says of one generation, in our words."""

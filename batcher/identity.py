@@ -13,9 +13,12 @@ import json
 import math
 import re
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from batcher.tasks import Task, TaskSpec
 
 IDENTITY_VERSION = 1
@@ -30,15 +33,38 @@ def content_hash(spec: TaskSpec | Task, *, scope: str) -> str:
     Job, edition, take, provider scope and request count; name, place, order and price do not. Text is
     compared as NFC, and `5`, `5.0` and `"5"` are one value.
     """
-    content = {
-        "identity_version": IDENTITY_VERSION,
-        "scope": scope,
-        "job": spec.job,
-        "edition": spec.edition,
-        "take": spec.take,
-        "request": {k: v for k, v in spec.request.items() if k not in NOT_CONTENT and v is not None},
-    }
-    return hashlib.sha256(canonical_json(content)).hexdigest()
+    before, after = _frame(spec.job, spec.edition, scope, spec.take)
+    return hashlib.sha256(f"{before}{''.join(request_text(spec.request))}{after}".encode()).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _frame(job: str, edition: str, scope: str, take: str) -> tuple[str, str]:
+    """The canonical text of a content before and after its request: the keys of it, in their order."""
+    head = {"edition": edition, "identity_version": IDENTITY_VERSION, "job": job}
+    tail = {"scope": scope, "take": take}
+    return f'{_text(head)[:-1]},"request":', f",{_text(tail)[1:]}"
+
+
+def request_text(request: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The canonical text of a request in three parts, of which the second is the prompt: it alone is often new."""
+    prompt = request.get("prompt")
+    if not isinstance(prompt, str):
+        kept = {k: v for k, v in request.items() if k not in NOT_CONTENT and v is not None}
+        return _text(kept), "", ""
+    others = {k: v for k, v in request.items() if k != "prompt"}
+    kinds = tuple(map(type, others.values()))
+    around = _around if _SCALARS.issuperset(kinds) else _around.__wrapped__  # 1 and True are equal, and no one value
+    before, after = around(tuple(others.items()), kinds)
+    return before, _ENCODER.encode(prompt if prompt.isascii() else unicodedata.normalize("NFC", prompt)), after
+
+
+@lru_cache(maxsize=1024)
+def _around(others: Iterable[tuple[str, Any]], kinds: tuple[type, ...]) -> tuple[str, str]:  # noqa: ARG001 - of the key
+    """What stands before and after a prompt in the canonical text of its request."""
+    kept = _canonical({k: v for k, v in others if k not in NOT_CONTENT and v is not None})
+    before = "".join(f"{_ENCODER.encode(k)}:{_ENCODER.encode(kept[k])}," for k in sorted(kept) if k < "prompt")
+    after = "".join(f",{_ENCODER.encode(k)}:{_ENCODER.encode(kept[k])}" for k in sorted(kept) if k > "prompt")
+    return f'{{{before}"prompt":', f"{after}}}"
 
 
 def is_intact(task: Task) -> bool:
@@ -48,7 +74,15 @@ def is_intact(task: Task) -> bool:
 
 def canonical_json(value: Any) -> bytes:
     """`value` as the one byte string that stands for it: sorted keys, NFC text, numbers as decimal text."""
-    return json.dumps(_canonical(value), sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    return _text(value).encode()
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+def _text(value: Any) -> str:
+    return _ENCODER.encode(_canonical(value))
 
 
 def _canonical(value: Any) -> Any:
@@ -96,10 +130,11 @@ def external_task_id(*, job: str, content: str, namespace: str, attempt: int) ->
 
     Keyed, because an account may be shared with strangers and the ids are unique across all of it.
     """
-    digest = hmac.new(namespace.encode(), content.encode(), hashlib.sha256).hexdigest()[:24]
+    digest = hmac.digest(namespace.encode(), content.encode(), "sha256")[:12].hex()
     return f"{slug_of(job)}-{digest}-a{attempt}"
 
 
+@lru_cache(maxsize=256)
 def slug_of(job: str) -> str:
     """How every id of a job begins. Jobs whose names begin alike share it."""
     return re.sub(r"[^a-z0-9]+", "-", job.lower())[:12].strip("-") or "job"

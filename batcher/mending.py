@@ -13,7 +13,7 @@ from batcher.errors import UsageError
 from batcher.events import Event, EventKind
 from batcher.prepare import open_account
 from batcher.runner.outcome import FAILED, FINISHED, UNFINISHED, End, outcome_of, worst
-from batcher.state.queries import Selection
+from batcher.state.selection import Selection
 from batcher.tasks import Status
 from batcher.text import command
 

@@ -5,23 +5,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batcher.bill import Bill, bill_of, is_chosen, picked, summed
 from batcher.errors import UsageError
 from batcher.identity import content_hash, derive_namespace
 from batcher.manifest import Problems
 from batcher.prices import Prices
 from batcher.recall import adopt_from_disk, catch_up, sent_before
-from batcher.state.planning import Wanted
-from batcher.state.queries import Selection
+from batcher.state.plan import CHUNK, Plan, Wanted
 from batcher.state.rows import Account, Job
+from batcher.state.selection import Selection
 from batcher.tasks import IN_FLIGHT, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections import Counter
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from batcher.assets import Folder
@@ -30,29 +32,29 @@ if TYPE_CHECKING:
     from batcher.manifest import Manifest
     from batcher.state.planning import Used
     from batcher.state.queries import Queries
+    from batcher.state.rows import Line
     from batcher.state.store import Store
-    from batcher.tasks import Task
+    from batcher.tasks import Task, TaskSpec
 
 SIMULATED = "-simulated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """One manifest, held against the state."""
+    """One manifest, held against the state. Close it."""
 
     manifest: Manifest
     endpoint: Endpoint
     edition: str
     unfinished_edition: bool
-    """The edition is an earlier one that is finished first."""
-    wanted: tuple[Wanted, ...]
-    hashes: tuple[str, ...]
-    """The content hash of each wanted task, in the same order."""
-    known: Mapping[str, Task]
-    orphans: tuple[Task, ...]
-    """Tasks of this edition that the manifest no longer names."""
+    """The edition is an earlier one that is finished first, as it was frozen: the manifest adds nothing to it."""
+    state: Queries
+    plan: Plan
+    """What the manifest wants; nothing for an unfinished edition."""
     renamed: Mapping[str, Task]
     """New content hash to the same request under another job's name (decisions, 7)."""
+    prices: Prices = field(default_factory=Prices)
+    """What is new was priced by these, and what waits without a price is."""
     warnings: tuple[str, ...] = ()
     """What the manifest may not mean as it says it."""
 
@@ -68,53 +70,70 @@ class Prepared:
     def selection(self) -> Selection:
         return Selection(job=self.job, edition=self.edition, scope=self.scope)
 
-    def new(self) -> list[Wanted]:
-        return [w for w, h in zip(self.wanted, self.hashes, strict=True) if h not in self.known]
+    def close(self) -> None:
+        """Give back the room that the plan took."""
+        self.plan.close()
 
-    def by_status(self, *statuses: Status) -> list[Task]:
-        return [task for task in self.known.values() if task.status in statuses]
+    def new(self, limit: int = -1) -> list[Wanted]:
+        """What the state does not know."""
+        return list(self.plan.wanted(new=True, limit=limit))
 
-    def to_buy(self, choices: Choices | None = None) -> list[float | None]:
-        """The price of each task that a run would submit: the new ones and those that wait, as far as chosen."""
-        include, exclude = (choices.include, choices.exclude) if choices else ((), ())
-        named = [(w.spec.name, w.price_usd) for w in self.new()]
-        named += [(t.name, t.cost_usd) for t in self.by_status(Status.PENDING)]
-        prices = [price for name, price in named if is_chosen(name, include, exclude)]
-        return prices if choices is None or choices.limit is None else prices[: choices.limit]
+    def known(self, *statuses: Status, limit: int = -1) -> list[Task]:
+        """What it knows, all of it or in these statuses."""
+        if self.unfinished_edition:
+            return self.state.tasks(self.selection, statuses=statuses, limit=None if limit < 0 else limit)
+        return list(self.plan.known(*statuses, limit=limit))
+
+    def counts(self) -> dict[str, int]:
+        """How many of the known ones have which status."""
+        return self.state.counts(self.selection) if self.unfinished_edition else self.plan.counts()
+
+    def orphans(self, limit: int = -1) -> list[Task]:
+        """Tasks of this edition that the manifest no longer names."""
+        return [] if self.unfinished_edition else list(self.plan.orphans(limit=limit))
+
+    def orphans_size(self) -> int:
+        """How many these are."""
+        return 0 if self.unfinished_edition else self.plan.orphans_size()
+
+    def bill(self, choices: Choices | None = None) -> Bill:
+        """What a run would submit: the new ones and those that wait, as far as chosen."""
+        if self.unfinished_edition:
+            return bill_of(self.state, self.selection, choices, self.prices)
+        return summed(self.lines(choices), self.prices)
+
+    def lines(self, choices: Choices | None = None) -> Counter[Line]:
+        """The bill line by line, which reads every task that waits: how many of which class, at which price."""
+        term, values, limit = picked(choices)
+        if self.unfinished_edition:
+            return self.state.priced(self.selection, term, values, limit=limit)
+        return self.plan.prices(term, values, limit=limit)
 
     def refuse_empty_choice(self, choices: Choices) -> None:
         """Raise `UsageError` where `-s` names nothing: a typing mistake, as a rule."""
-        names = [w.spec.name for w in self.wanted] + [t.name for t in self.known.values()]
         plain = [s for s in choices.include if not s.startswith(("status:", "id:"))]
-        if plain and len(plain) == len(choices.include) and not any(is_chosen(n, tuple(plain), ()) for n in names):
-            raise UsageError(
-                f"-s {' -s '.join(plain)} matches none of the {len(names)} tasks of {self.job}",
-                hint=f"names look like {names[0]}; globs are allowed: -s '{names[0].split('-')[0]}*'"
-                if names
-                else None,
-            )
-
-    def prices_are_estimates(self) -> bool:
-        return any(w.price_is_estimate for w in self.new()) or any(
-            t.cost_is_estimate for t in self.by_status(Status.PENDING)
+        if (
+            not plain
+            or len(plain) < len(choices.include)
+            or any(is_chosen(n, tuple(plain), ()) for n in self._names())
+        ):
+            return
+        first = next(self._names(), None)
+        number = self.plan.size or sum(self.counts().values())
+        raise UsageError(
+            f"-s {' -s '.join(plain)} matches none of the {number} tasks of {self.job}",
+            hint=f"names look like {first}; globs are allowed: -s '{first.split('-')[0]}*'" if first else None,
         )
+
+    def _names(self) -> Iterator[str]:
+        """What the tasks are called, in the manifest and in the state."""
+        yield from self.plan.names()
+        yield from (task.name for task in self.known())
 
     @property
     def in_flight(self) -> int:
-        return len(self.by_status(*IN_FLIGHT, Status.SUCCEEDED))
-
-
-def is_chosen(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> bool:
-    """Whether selectors pick a task that waits. An id is unknown before it is planned, so `id:` may mean any."""
-
-    def matches(selector: str) -> bool:
-        kind, _, word = selector.partition(":")
-        if kind == "status":
-            return word == Status.PENDING
-        return kind == "id" or fnmatchcase(name, selector.replace("[^", "[!"))
-
-    picked = not include or any(map(matches, include))
-    return picked and not any(not s.startswith("id:") and matches(s) for s in exclude)
+        counts = self.counts()
+        return sum(counts.get(status, 0) for status in (*IN_FLIGHT, Status.SUCCEEDED))
 
 
 def folder_name(job: str, *, simulated: bool) -> str:
@@ -126,89 +145,83 @@ def prepare(
     manifest: Manifest,
     *,
     endpoint: Endpoint,
-    state: Queries | None,
+    state: Queries,
     now: datetime,
     edition: str | None = None,
     prices: Prices | None = None,
 ) -> Prepared:
-    """Expand the manifest and hold it against the state; `state` is None where there is none yet.
+    """Expand the manifest and hold it against the state, which may be empty (`Queries.empty`).
 
     What is new is priced by `prices`, or by the table of this version.
 
     Raises `ManifestError` with everything that is wrong. Sends nothing, writes nothing.
     """
     edition, unfinished = _edition(manifest, endpoint.scope, state, now=now, asked=edition)
-    folder = folder_name(manifest.job, simulated=endpoint.is_simulated)
-    wanted, hashes = [], []
-    problems, prices = Problems(), prices or Prices()
-    # An earlier edition is finished as it was frozen; what was edited since belongs to the next one.
-    for spec in () if unfinished else manifest.expand(edition=edition, problems=problems):
-        price = prices.of(spec.request)
-        wanted.append(
-            Wanted(
-                spec=spec,
-                output=folder + spec.output.removeprefix(manifest.job),
-                price_usd=price.usd if price else None,
-                price_is_estimate=price.is_estimate if price else True,
-            )
+    problems = Problems()
+    plan = Plan(state, job=manifest.job, edition=edition, scope=endpoint.scope)
+    try:
+        if not unfinished:  # it is finished as it was frozen; what was edited since belongs to the next one
+            folder = folder_name(manifest.job, simulated=endpoint.is_simulated)
+            specs = manifest.expand(edition=edition, problems=problems)
+            plan.extend(_wanted(specs, prices or Prices(), job=manifest.job, folder=folder))
+        return Prepared(
+            manifest=manifest,
+            endpoint=endpoint,
+            edition=edition,
+            unfinished_edition=unfinished,
+            state=state,
+            plan=plan,
+            prices=prices or Prices(),
+            renamed=_renamed(plan, manifest, state),
+            warnings=tuple(dict.fromkeys(p.message for p in (*manifest.warnings, *problems))),
         )
-        hashes.append(content_hash(spec, scope=endpoint.scope))
-    known = state.known(hashes) if state else {}
-    if state and unfinished:
-        frozen = state.tasks(Selection(job=manifest.job, edition=edition, scope=endpoint.scope))
-        known = {task.content_hash: task for task in frozen}
-    prepared = Prepared(
-        manifest=manifest,
-        endpoint=endpoint,
-        edition=edition,
-        unfinished_edition=unfinished,
-        wanted=tuple(wanted),
-        hashes=tuple(hashes),
-        known=known,
-        orphans=() if unfinished else _orphans(manifest.job, edition, endpoint.scope, state, set(hashes)),
-        renamed={},
-        warnings=tuple(dict.fromkeys(p.message for p in (*manifest.warnings, *problems))),
-    )
-    return replace(prepared, renamed=_renamed(prepared, state))
+    except BaseException:
+        plan.close()
+        raise
 
 
-def _edition(
-    manifest: Manifest, scope: str, state: Queries | None, *, now: datetime, asked: str | None
-) -> tuple[str, bool]:
+def _wanted(specs: Iterable[TaskSpec], prices: Prices, *, job: str, folder: str) -> Iterator[Wanted]:
+    for spec in specs:
+        price = prices.of(spec.request)
+        yield Wanted(
+            spec=spec,
+            output=spec.output if folder == job else folder + spec.output.removeprefix(job),
+            price_usd=price.usd if price else None,
+            price_is_estimate=price.is_estimate if price else True,
+        )
+
+
+def _edition(manifest: Manifest, scope: str, state: Queries, *, now: datetime, asked: str | None) -> tuple[str, bool]:
     """The edition to work on: the one asked for, else the newest unfinished one, else today's."""
     if asked is not None:
         return asked, False
     rendered = manifest.render_edition(now)
-    for edition, open_tasks in state.editions(job=manifest.job, scope=scope) if state and rendered else ():
+    for edition, open_tasks in state.editions(job=manifest.job, scope=scope) if rendered else ():
         if open_tasks and edition:
             return edition, edition != rendered
     return rendered, False
 
 
-def _orphans(job: str, edition: str, scope: str, state: Queries | None, hashes: set[str]) -> tuple[Task, ...]:
-    if state is None:
-        return ()
-    tasks = state.tasks(Selection(job=job, edition=edition, scope=scope, orphaned=True))
-    return tuple(t for t in tasks if t.content_hash not in hashes and not t.take.startswith("r"))
-
-
-def _renamed(prepared: Prepared, state: Queries | None) -> dict[str, Task]:
+def _renamed(plan: Plan, manifest: Manifest, state: Queries) -> dict[str, Task]:
     """New tasks that a former job of this manifest already has: the job or its file was renamed."""
-    if state is None or len(prepared.known) >= len(prepared.hashes):
-        return {}
     former = [
         j.job
         for j in state.jobs()
-        if j.scope == prepared.scope and j.job != prepared.job and _may_be(j.manifest, prepared.manifest.path)
+        if j.scope == plan.scope and j.job != plan.job and _may_be(j.manifest, manifest.path)
     ]
     for job in former:
-        old_hashes = {
-            content_hash(replace(wanted.spec, job=job), scope=prepared.scope): new_hash
-            for wanted, new_hash in zip(prepared.wanted, prepared.hashes, strict=True)
-            if new_hash not in prepared.known
-        }
-        if found := state.known(list(old_hashes)):
-            return {old_hashes[old]: task for old, task in found.items()}
+        found: dict[str, Task] = {}
+        new = plan.wanted(new=True)
+        while part := list(islice(new, CHUNK)):
+            old_hashes = {
+                content_hash(replace(wanted.spec, job=job), scope=plan.scope): content_hash(
+                    wanted.spec, scope=plan.scope
+                )
+                for wanted in part
+            }
+            found |= {old_hashes[old]: task for old, task in state.known(list(old_hashes)).items()}
+        if found:
+            return found
     return {}
 
 
@@ -281,7 +294,7 @@ async def commit(
     What a receipt or a sidecar names was submitted before, whatever this state knows (it may be new, or an old
     backup): such tasks start in `submitting`, and their whole clips on disk are adopted at once.
     """
-    manifest = prepared.manifest
+    manifest, plan = prepared.manifest, prepared.plan
     has_history = bool(store.editions(job=prepared.job, scope=prepared.scope))
     used = await sent_before(folder, has_history=has_history) if used is None else used
     remembered = folder.receipts.read() if prepared.renamed else {}
@@ -306,28 +319,20 @@ async def commit(
         )
         for content, task in prepared.renamed.items():
             store.take_over(task, job=prepared.job, content=content)
-        added = store.add(
-            (w for w, h in zip(prepared.wanted, prepared.hashes, strict=True) if h not in prepared.renamed),
-            scope=prepared.scope,
+            plan.found(content, task.id)
+        store.price(prepared.selection, prepared.prices.own)
+        if not prepared.unfinished_edition:
+            store.refresh(plan)
+        store.add(
+            plan,
             namespace=folder.namespaces().get(prepared.scope, account.namespace),
             attempts=manifest.settings.attempts,
             used=used,
             unclear=unclear,
             now=now,
         )
-        if not prepared.unfinished_edition:
-            store.refresh(
-                {
-                    h: (w.spec.name, w.spec.priority, w.spec.source)
-                    for w, h in zip(prepared.wanted, prepared.hashes, strict=True)
-                },
-                job=prepared.job,
-                edition=prepared.edition,
-                scope=prepared.scope,
-            )
-        behind = catch_up(store, prepared.known.values(), used, now=now)
-    recalled = {task.id: task for task in (*prepared.known.values(), *added, *behind)}
-    doubtful = [task for task in recalled.values() if task.status is Status.SUBMITTING]
+        catch_up(store, store.known(list(used)).values(), used, now=now, among=prepared.selection)
+    doubtful = store.tasks(prepared.selection, statuses=(Status.SUBMITTING,))
     return await adopt_from_disk(store, folder, doubtful, now=now)
 
 

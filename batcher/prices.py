@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from batcher.catalog import DEFAULTS, MODELS, class_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 PRICES_AS_OF = "2025-12"
 PRICES_SOURCE = "CometAPI blog, a clip; ≈ from Kling's list of 2026-09-20"
@@ -44,6 +44,10 @@ _LIST_PER_SECOND: dict[tuple[str, str, str], float] = {
 
 _GATEWAY_SHARE = 0.94
 """CometAPI's published prices over Kling's list prices: $0.132 against $0.14 a unit."""
+
+
+MOST_NAMED = 3
+"""Classes without a price that a hint names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,17 @@ class Prices:
         if self.own and (usd := self.own.get(class_of(request))) is not None:
             return Price(usd=usd, is_estimate=False)
         return price_usd(request)
+
+
+def how_to_price(classes: Sequence[str], file: str | None = None) -> str:
+    """What to type where the price of these classes is not known. `file`: the file of prices that is used already."""
+    lines = "  ".join(f"{name}: USD" for name in classes[:MOST_NAMED])
+    if file is not None:
+        return f"write what a clip costs under prices: in {file}, a line a class:  {lines}"
+    return (
+        f"write what a clip costs into a file prices.yaml, a line a class:  {lines}  below the lines"
+        "  as_of: YYYY-MM-DD  and  prices:  , and add  --prices prices.yaml"
+    )
 
 
 def price_usd(request: Mapping[str, Any]) -> Price | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from batcher.assets import Folder
     from batcher.state.rows import Attempt
+    from batcher.state.selection import Selection
     from batcher.state.store import Store
     from batcher.tasks import Task
 
@@ -41,8 +42,16 @@ async def sent_before(folder: Folder, *, has_history: bool) -> dict[str, Used]:
     return newest
 
 
-def catch_up(store: Store, tasks: Iterable[Task], used: Mapping[str, Used], *, now: float) -> list[Task]:
-    """Bring tasks that the folder knows more of to `submitting`, under the id they were sent with."""
+def catch_up(
+    store: Store, tasks: Iterable[Task], used: Mapping[str, Used], *, now: float, among: Selection | None = None
+) -> list[Task]:
+    """Bring tasks that the folder knows more of to `submitting`, under the id they were sent with.
+
+    `among`: only those of this edition that the manifest names.
+    """
+    if among is not None:
+        key = (among.job, among.edition, among.scope, False)
+        tasks = [task for task in tasks if (task.job, task.edition, task.scope, task.orphaned) == key]
     return [
         store.inherit(task, used[task.content_hash], now=now)
         for task in tasks

@@ -25,7 +25,7 @@ from batcher.prepare import commit, folder_name, open_account, prepare, refuse_r
 from batcher.rebuild import Matcher, earliest, editions_of, read_list, sent, time_of, used_by, why_unclear
 from batcher.recall import catch_up, sent_before
 from batcher.report.views import RecoverView, StrayGeneration
-from batcher.state.queries import Selection
+from batcher.state.selection import Selection
 from batcher.tasks import IN_FLIGHT, ErrorCode, Status
 from batcher.text import command
 from batcher.times import iso
@@ -108,7 +108,7 @@ class Rescue(Mending):
             },
             elsewhere=frozenset(_sent_elsewhere(root, folder)),
         )
-        matcher.expect(main.hashes)
+        matcher.expect(main.plan.hashes())
         matcher.expect(task.content_hash for task in self.store.tasks(everything))
         tell(f"reading the list of {self.endpoint.scope}")
         return _Clues(
@@ -141,12 +141,13 @@ class Rescue(Mending):
                 continue
             now = datetime.fromtimestamp(self.clock.now(), UTC)
             plan = prepare(manifest, endpoint=self.endpoint, state=self.store, now=now, edition=edition)
-            clues.matcher.expect(plan.hashes)
+            clues.matcher.expect(plan.plan.hashes())
             known = {*clues.remembered, *clues.matcher.by_content(clues.listed.generations)}
-            pairs = [(w, h) for w, h in zip(plan.wanted, plan.hashes, strict=True) if h in known]
-            if pairs:
-                wanted, hashes = zip(*pairs, strict=True)
-                found.append(replace(plan, wanted=wanted, hashes=hashes, unfinished_edition=True, orphans=()))
+            if known.intersection(plan.plan.hashes()):
+                plan.plan.keep(known)
+                found.append(replace(plan, unfinished_edition=True))
+            else:
+                plan.close()
         return found
 
     async def _rested(
@@ -158,11 +159,11 @@ class Rescue(Mending):
         tell: Callable[[str], None],
     ) -> _Clues:
         """Without receipts, a call of a run that died just now may still be on its way: wait, and look again."""
-        found = {*clues.remembered, *clues.matcher.by_content(clues.listed.generations), *main.known}
-        if clues.receipts_are_whole or not clues.listed.is_proof or found.issuperset(main.hashes):
+        found = {*clues.remembered, *clues.matcher.by_content(clues.listed.generations), *_known(main)}
+        if clues.receipts_are_whole or not clues.listed.is_proof or found.issuperset(main.plan.hashes()):
             return clues
         options = options_of(
-            manifest, choices, endpoint=self.endpoint, environment=self.environment, total=len(main.hashes)
+            manifest, choices, endpoint=self.endpoint, environment=self.environment, total=main.plan.size
         )
         account = self.store.account(self.endpoint.scope)
         window = submission.quiet_window_s(
@@ -184,7 +185,8 @@ class Rescue(Mending):
         tell: Callable[[str], None],
     ) -> None:
         """Where the list proves nothing: look for the ids that our namespaces would have given."""
-        missing = [h for h in main.hashes if h not in listed and h not in clues.remembered and h not in main.known]
+        found = {*listed, *clues.remembered, *_known(main)}
+        missing = [content for content in main.plan.hashes() if content not in found]
         if not missing:
             return
         tell(f"{clues.listed.doubt}: looking for {len(missing)} ids one by one")
@@ -228,9 +230,8 @@ class Rescue(Mending):
         everything = Selection(job=main.job, scope=main.scope, orphaned=True)
         on_disk = []
         for plan in plans:
-            fresh = replace(plan, known=store.known(plan.hashes))
             why = None if plan.unfinished_edition else reason
-            on_disk += await commit(fresh, store, clues.folder, account, root=root, now=now, used=used, unclear=why)
+            on_disk += await commit(plan, store, clues.folder, account, root=root, now=now, used=used, unclear=why)
         with store.transaction():
             for task in store.tasks(everything):
                 if task.content_hash in used and self._was_bought(task, listed.get(task.content_hash, [])):
@@ -267,7 +268,7 @@ class Rescue(Mending):
 
     def _mend(self, main: Prepared) -> int:
         """Write rows anew that do not give their hash, where the manifest has what they should hold."""
-        specs = {h: w.spec for w, h in zip(main.wanted, main.hashes, strict=True)}
+        specs = {content_hash(w.spec, scope=main.scope): w.spec for w in main.plan.wanted()}
         store, mended = self.store, 0
         with store.transaction():
             for task in store.tasks(Selection(job=main.job, scope=main.scope, orphaned=True)):
@@ -362,6 +363,10 @@ def _sent_elsewhere(root: Path, folder: Folder) -> Iterator[str]:
     for path in root.iterdir() if root.is_dir() else ():
         if path.is_dir() and path != folder.path:
             yield from Folder(root, path.name).receipts.read()
+
+
+def _known(main: Prepared) -> set[str]:
+    return {task.content_hash for task in main.known()}
 
 
 def _refuse_nothing(main: Prepared, clues: _Clues) -> None:

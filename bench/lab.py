@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from batcher.assets import Folder
     from batcher.batch import Batch
     from batcher.events import Event, Summary
-    from batcher.fetch import Fetched
+    from batcher.fetch import Fetched, Notes
     from batcher.prepare import Prepared
     from batcher.tasks import Task
 
@@ -375,7 +375,7 @@ def manifest(case: Case, folder: Path) -> Path:
     return path
 
 
-async def fetch(url: str, sink: BinaryIO) -> Fetched:  # noqa: ARG001 - every clip is the same
+async def fetch(url: str, sink: BinaryIO, notes: Notes | None = None) -> Fetched:  # noqa: ARG001 - every clip is the same
     """A download that takes no time."""
     intake, data = Intake(sink, max_bytes=1_000_000), clip()
     intake.take(data)

@@ -65,7 +65,8 @@ class Desk:
         """Prepare and commit. Returns the tasks by name."""
         prepared = self.prepare(manifest, **options)
         self.commit(prepared)
-        return {task.name: task for task in self.store.known(prepared.hashes).values()}
+        hashes = prepared.plan.hashes() or [task.content_hash for task in prepared.known()]
+        return {task.name: task for task in self.store.known(hashes).values()}
 
     def receive(self, task, *, job=None):
         """Write the receipt of a create call that was claimed, as each one has before it is made."""

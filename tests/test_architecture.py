@@ -6,7 +6,6 @@ import ast
 import configparser
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -104,14 +103,6 @@ def test_no_committed_file_names_a_package_registry():
         if word.encode() in (ROOT / name).read_bytes()
     }
     assert named == set()
-
-
-def test_importing_batcher_loads_nothing_heavy():
-    """Start-up time: the libraries that cost are loaded by what uses them."""
-    heavy = {"httpx", "httpx2", "pydantic", "rich", "sqlite_utils"}
-    code = f"import batcher, sys; print(*({heavy} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
-    assert result.stdout.split() == []
 
 
 def test_the_simulator_is_kept_a_stranger_to_every_room():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from batcher.policy.budget import Budget
 from batcher.policy.polling import Pace
 from batcher.prepare import prepare, settings_of
 from batcher.runner.session import Options
+from batcher.state.queries import Queries
 from batcher.state.rows import Job
 
 NOTHING = Environment(process={})
@@ -180,6 +182,12 @@ def test_a_typed_budget_replaces_one_limit_only(manifest):
     assert budget_of(manifest(), Choices(max_usd=5.0)) == Budget(max_usd=5.0)
 
 
+@pytest.fixture
+def empty():
+    with closing(Queries.empty()) as state:
+        yield state
+
+
 @pytest.mark.parametrize(
     ("budget", "is_refused"),
     [
@@ -189,9 +197,9 @@ def test_a_typed_budget_replaces_one_limit_only(manifest):
         (Budget(), False),
     ],
 )
-def test_no_budget_holds_what_nobody_knows_the_price_of(manifest, budget, is_refused):
+def test_no_budget_holds_what_nobody_knows_the_price_of(manifest, empty, budget, is_refused):
     unknown = manifest("defaults: {model_name: kling-v9}\n")
-    prepared = prepare(unknown, endpoint=PAID, state=None, now=datetime(2026, 11, 22, tzinfo=UTC))
+    prepared = prepare(unknown, endpoint=PAID, state=empty, now=datetime(2026, 11, 22, tzinfo=UTC))
     if not is_refused:
         refuse_unknown_prices(prepared, budget)
         return
@@ -200,8 +208,8 @@ def test_no_budget_holds_what_nobody_knows_the_price_of(manifest, budget, is_ref
     assert "budget.max_tasks" in refused.value.hint
 
 
-def test_known_prices_fit_any_budget(manifest):
-    prepared = prepare(manifest(), endpoint=PAID, state=None, now=datetime(2026, 11, 22, tzinfo=UTC))
+def test_known_prices_fit_any_budget(manifest, empty):
+    prepared = prepare(manifest(), endpoint=PAID, state=empty, now=datetime(2026, 11, 22, tzinfo=UTC))
     assert refuse_unknown_prices(prepared, Budget(max_usd=1)) is None
 
 

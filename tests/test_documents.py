@@ -15,8 +15,9 @@ import pytest
 
 from batcher import errors
 from batcher.cli.entry import VERBS
-from batcher.state.queries import Queries, Selection
-from batcher.state.schema import APPLICATION_ID, migrations
+from batcher.state.queries import Queries
+from batcher.state.schema import APPLICATION_ID, STEPS
+from batcher.state.selection import Selection
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text()
@@ -101,7 +102,7 @@ def test_the_example_state_is_a_finished_demo_of_this_version():
     assert plain.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     assert plain.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     applied = [name for (name,) in plain.execute("SELECT name FROM _sqlite_migrations")]
-    assert applied == [migration.name for migration in migrations._migrations]
+    assert applied == [step.__name__ for step in STEPS]
     assert plain.execute("SELECT DISTINCT host FROM runs").fetchall() == [("example",)]
     for view in ("progress", "failures", "gallery", "spend_by_day", "slowest", "expiring"):
         plain.execute(f"SELECT * FROM {view}").fetchall()

@@ -9,11 +9,14 @@ from dataclasses import replace
 import pytest
 from desk import ELK, FOX, NIGHTLY, NOW, OWL, PAID, RENAMED, SIMULATED, TOMORROW, Desk
 
+from batcher.bill import is_chosen
 from batcher.choices import Choices
 from batcher.errors import UsageError
 from batcher.manifest import ManifestError, load
-from batcher.prepare import is_chosen, prepare, refuse_rename, root_of, stored_root
-from batcher.state.queries import Selection
+from batcher.prepare import prepare, refuse_rename, root_of, stored_root
+from batcher.state.plan import Plan
+from batcher.state.queries import Queries
+from batcher.state.selection import Selection
 from batcher.state.store import Store
 from batcher.tasks import Status
 
@@ -25,14 +28,23 @@ def desk(tmp_path):
     desk.store.close()
 
 
+def costs(prepared, choices=None):
+    """What each task that would be submitted costs, as far as the bill tells."""
+    each = sorted(line.usd for line in prepared.lines(choices).elements())
+    bill = prepared.bill(choices)
+    assert (bill.tasks, bill.usd, bill.unknown) == (len(each), pytest.approx(sum(each)), 0)
+    return each
+
+
 # ---- what is new --------------------------------------------------------------------------------------------------
 
 
 def test_without_a_state_everything_is_new_and_nothing_is_written(desk):
-    prepared = prepare(desk.write(FOX, OWL), endpoint=PAID, state=None, now=NOW)
-    assert [w.spec.name for w in prepared.new()] == ["fox-t1", "owl-t1"]
-    assert prepared.to_buy() == [0.13, 0.13]
-    assert (prepared.known, prepared.orphans, prepared.in_flight) == ({}, (), 0)
+    with closing(Queries.empty()) as nothing:
+        prepared = prepare(desk.write(FOX, OWL), endpoint=PAID, state=nothing, now=NOW)
+        assert [w.spec.name for w in prepared.new()] == ["fox-t1", "owl-t1"]
+        assert costs(prepared) == [0.13, 0.13]
+        assert (prepared.known(), prepared.orphans(), prepared.in_flight) == ([], [], 0)
     assert not desk.out.exists()
 
 
@@ -40,26 +52,28 @@ def test_known_new_and_orphaned_are_told_apart(desk):
     desk.send(desk.plan(desk.write(FOX, OWL))["fox-t1"])
     prepared = desk.prepare(desk.write(FOX, ELK))
     assert [w.spec.name for w in prepared.new()] == ["elk-t1"]
-    assert [t.name for t in prepared.by_status(Status.SUBMITTED)] == ["fox-t1"]
-    assert [t.name for t in prepared.orphans] == ["owl-t1"]
-    assert (prepared.in_flight, prepared.to_buy()) == (1, [0.13])
+    assert [t.name for t in prepared.known(Status.SUBMITTED)] == ["fox-t1"]
+    assert [t.name for t in prepared.orphans()] == ["owl-t1"]
+    assert (prepared.in_flight, costs(prepared)) == (1, [0.13])
 
 
 def test_a_reroll_is_no_orphan(desk):
     """It was never in the manifest: a person asked for another take."""
     prepared = desk.prepare(desk.write(FOX))
+    [fox] = prepared.new()
     desk.commit(prepared)
-    reroll = replace(prepared.wanted[0], spec=replace(prepared.wanted[0].spec, take="r1"), output="autumn/fox-r1")
+    plan = Plan(desk.store, job="autumn", edition="", scope="cometapi")
+    plan.extend([replace(fox, spec=replace(fox.spec, take="r1"), output="autumn/fox-r1")])
     with desk.store.transaction():
-        desk.store.add([reroll], scope="cometapi", namespace="north", attempts=1, used={}, now=0.0)
-    assert desk.prepare(load(desk.path)).orphans == ()
+        desk.store.add(plan, namespace="north", attempts=1, used={}, now=0.0)
+    assert desk.prepare(load(desk.path)).orphans() == []
 
 
 def test_a_plan_counts_what_waits_and_what_is_new(desk):
     desk.plan(desk.write(FOX))
     prepared = desk.prepare(desk.write(FOX, {**OWL, "model_name": "kling-v3"}))
-    assert sorted(prepared.to_buy()) == [0.13, 0.3948]
-    assert prepared.prices_are_estimates()
+    assert costs(prepared) == [0.13, 0.3948]
+    assert prepared.bill().is_estimate
 
 
 def test_preparing_changes_nothing(desk):
@@ -81,7 +95,7 @@ def test_an_edited_prompt_is_a_new_task_and_the_paid_one_stays(desk):
     paid = desk.send(desk.plan(desk.write(FOX))["fox-t1"])
     desk.plan(desk.write({**FOX, "prompt": "Another fox"}))
     assert desk.store.task(paid.id) == replace(paid, orphaned=True)
-    assert [t.name for t in desk.prepare(load(desk.path)).by_status(Status.PENDING)] == ["fox-t1"]
+    assert [t.name for t in desk.prepare(load(desk.path)).known(Status.PENDING)] == ["fox-t1"]
 
 
 def test_a_broken_manifest_is_refused_before_anything_is_written(desk):
@@ -153,9 +167,9 @@ def test_what_was_edited_since_belongs_to_the_next_edition(desk):
     fox = desk.plan(desk.write(FOX, OWL, more=NIGHTLY))["fox-t1"]
     edited = desk.write({**FOX, "id": "red-fox", "priority": 5}, ELK, more=NIGHTLY)
     prepared = desk.prepare(edited, now=TOMORROW)
-    assert (prepared.wanted, prepared.orphans, prepared.renamed) == ((), (), {})
-    assert sorted(task.name for task in prepared.known.values()) == ["fox-t1", "owl-t1"]
-    assert prepared.to_buy() == [0.13, 0.13]
+    assert (prepared.new(), prepared.orphans(), prepared.renamed) == ([], [], {})
+    assert sorted(task.name for task in prepared.known()) == ["fox-t1", "owl-t1"]
+    assert costs(prepared) == [0.13, 0.13]
     desk.commit(prepared)
     assert desk.store.tasks(prepared.selection) == desk.store.tasks(Selection(job="autumn", orphaned=True))
     assert desk.store.task(fox.id) == fox
@@ -167,7 +181,7 @@ def test_when_it_is_finished_the_edited_one_is_next(desk):
     prepared = desk.prepare(desk.write(ELK, more=NIGHTLY), now=TOMORROW)
     assert prepared.edition == "2026-11-23"
     assert [w.spec.name for w in prepared.new()] == ["elk-t1"]
-    assert prepared.orphans == ()
+    assert prepared.orphans() == []
 
 
 def test_orphans_of_an_unfinished_edition_are_not_bought(desk):
@@ -175,7 +189,7 @@ def test_orphans_of_an_unfinished_edition_are_not_bought(desk):
     desk.plan(desk.write(FOX, OWL, more=NIGHTLY))
     desk.plan(desk.write(FOX, more=NIGHTLY))
     prepared = desk.prepare(load(desk.path), now=TOMORROW)
-    assert [task.name for task in prepared.known.values()] == ["fox-t1"]
+    assert [task.name for task in prepared.known()] == ["fox-t1"]
 
 
 def test_the_renamed_job_of_an_unfinished_edition_is_still_noticed(desk):
@@ -208,7 +222,7 @@ def test_the_renamed_job_of_an_unfinished_edition_is_still_noticed(desk):
 def test_consent_is_asked_for_what_is_chosen(desk, choices, prices):
     desk.plan(desk.write(FOX, OWL))
     prepared = desk.prepare(desk.write({**ELK, "model_name": "kling-v3"}, FOX, OWL))
-    assert prepared.to_buy(choices) == prices
+    assert costs(prepared, choices) == sorted(prices)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +253,7 @@ def test_what_is_home_can_be_named_too(desk):
     desk.bring_home(desk.plan(desk.write(FOX))["fox-t1"])
     choices = Choices(include=("fox-t1",))
     prepared = desk.prepare(load(desk.path))
-    assert (prepared.refuse_empty_choice(choices), prepared.to_buy(choices)) == (None, [])
+    assert (prepared.refuse_empty_choice(choices), costs(prepared, choices)) == (None, [])
 
 
 # ---- a renamed job ------------------------------------------------------------------------------------------------
@@ -260,7 +274,7 @@ def test_a_renamed_job_can_take_its_tasks_over(desk):
     prepared = desk.prepare(desk.write(FOX, ELK, more=RENAMED))
     desk.commit(prepared)
     after = desk.prepare(load(desk.path))
-    assert {t.name: t.status for t in after.known.values()} == {"fox-t1": "submitted", "elk-t1": "pending"}
+    assert {t.name: t.status for t in after.known()} == {"fox-t1": "submitted", "elk-t1": "pending"}
     assert desk.store.task(paid.id).external_task_id == paid.external_task_id
     assert after.renamed == {}
     assert refuse_rename(after) is None
@@ -269,7 +283,7 @@ def test_a_renamed_job_can_take_its_tasks_over(desk):
 def test_a_renamed_job_can_be_bought_again(desk):
     desk.send(desk.plan(desk.write(FOX))["fox-t1"])
     desk.commit(replace(desk.prepare(desk.write(FOX, more=RENAMED)), renamed={}))
-    assert len(desk.prepare(load(desk.path)).by_status(Status.PENDING)) == 1
+    assert len(desk.prepare(load(desk.path)).known(Status.PENDING)) == 1
 
 
 def test_a_manifest_named_by_another_path_is_the_same_manifest(desk, monkeypatch):

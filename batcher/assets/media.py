@@ -6,7 +6,10 @@ Needs the extra `media`; without it a clip is proven by its boxes alone.
 from __future__ import annotations
 
 import io
+import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from itertools import count
 from typing import TYPE_CHECKING
 
 from batcher.assets.mp4 import BrokenClipError
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 POSTER_WIDTH = 640
 _MAX_PIXELS = 8192 * 8192
 """A file may claim any size; a picture of 65,535 squared would take 6 GB."""
+_TIDY_EVERY = 100
+_looks = count(1)
 
 
 def is_available() -> bool:
@@ -44,6 +49,21 @@ def first_picture(path: Path) -> Image:
             return picture
     except (av.FFmpegError, IndexError, StopIteration, ValueError) as exc:
         raise BrokenClipError(f"the clip does not play: {type(exc).__name__}") from exc
+    finally:
+        if next(_looks) % _TIDY_EVERY == 0:
+            give_back()
+
+
+def give_back() -> None:
+    """Hand free pages of the C heap back to the system, where that is glibc (malloc_trim(3)).
+
+    Frames that threads decode in turns leave it in pieces: 24 MB became 42 with 2,600 clips, and 23.5 with this.
+    """
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415 - 7 ms that only downloads should pay
+
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def poster(picture: Image) -> bytes:

@@ -12,7 +12,8 @@ from batcher.assets import disk
 from batcher.cli.common import Shared, shared_options
 from batcher.errors import UsageError
 from batcher.state.file import copy_into
-from batcher.state.queries import Queries, Selection
+from batcher.state.queries import Queries
+from batcher.state.selection import Selection
 from batcher.text import human_bytes
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batcher.cli.common import Shared, max_file_option, shared_options
+from batcher.cli.common import Shared, max_file_option, prices_option, shared_options
 
 if TYPE_CHECKING:
     from batcher.manifest import Checked, Problem
+    from batcher.prices import Prices
 
 
 @click.command()
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--allow-outside", is_flag=True, help="Let prompt files lie outside the manifest's folder.")
 @max_file_option
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Replace a variable of the manifest.")
+@prices_option
 @click.option("--strict", is_flag=True, help="Take warnings for errors.")
 @shared_options
 def check(
@@ -30,13 +32,14 @@ def check(
     allow_outside: bool,
     max_bytes: int,
     variables: tuple[str, ...],
+    prices: Prices,
     strict: bool,
 ) -> int:
     """Validate manifests and all their prompts; report every problem with file, line and column."""
     from batcher.manifest import LoadOptions, examine, render_github, render_json  # noqa: PLC0415 - start-up time
 
     options = LoadOptions(variables=_pairs(variables), allow_outside=allow_outside, max_bytes=max_bytes)
-    results = list(examine(manifests, now=datetime.now(UTC), options=options))
+    results = list(examine(manifests, now=datetime.now(UTC), options=options, prices=prices))
     problems = [problem for result in results for problem in result.problems]
     if shared.json or output_format == "json":
         click.echo(render_json(problems))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from batcher.cli.progress import Progress
     from batcher.environment import Environment
+    from batcher.prices import Prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +137,26 @@ callback_option = click.option(
     help="Have the provider post here when a clip is ready (BATCHER_CALLBACK_URL).",
 )
 """For the verbs that wait for clips. Never from a manifest or a `.env`: what is posted holds signed addresses."""
+
+
+def _read_prices(_: click.Context, __: click.Parameter, path: Path | None) -> Prices:
+    from batcher.prices import Prices  # noqa: PLC0415 - start-up time
+
+    if path is None:
+        return Prices()
+    from batcher.manifest import read_prices  # noqa: PLC0415 - start-up time
+
+    return read_prices(path)
+
+
+prices_option = click.option(
+    "--prices",
+    envvar="BATCHER_PRICES",
+    type=click.Path(path_type=Path),
+    callback=_read_prices,
+    help="A file of your own prices, before those built in (BATCHER_PRICES).",
+)
+"""For the verbs that say or spend money. Never from a manifest or a `.env`: budgets rest on it."""
 
 
 out_option = click.option(

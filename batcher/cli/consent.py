@@ -11,26 +11,22 @@ from batcher.errors import UsageError
 from batcher.text import human_usd
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from batcher.bill import Bill
     from batcher.environment import Endpoint
 
 ASK_ABOVE_USD = 1.0
 
 
-def ask(
-    prices: Sequence[float | None], *, endpoint: Endpoint, has_consent: bool, may_ask: bool, where: str = ""
-) -> None:
-    """Say that a run is paid, and get consent above a dollar. `prices` has None for an unknown price.
+def ask(bill: Bill, *, endpoint: Endpoint, has_consent: bool, may_ask: bool, where: str = "") -> None:
+    """Say that a run is paid, and get consent above a dollar.
 
     Raises `UsageError` where consent is missing and nobody can be asked, click's Abort for a "no".
     """
-    if endpoint.is_simulated or not prices:
+    if endpoint.is_simulated or not bill.tasks:
         return
-    cost = sum(price or 0.0 for price in prices)
-    unknown = sum(price is None for price in prices)
-    words = f"up to {len(prices)} clip{'s' * (len(prices) > 1)}, estimated {human_usd(cost)}"
-    words += f" and {unknown} of unknown price" if unknown else ""
+    cost = bill.usd
+    words = f"up to {bill.tasks} clip{'s' * (bill.tasks > 1)}, estimated {human_usd(cost)}"
+    words += f" and {bill.unknown} of unknown price" if bill.unknown else ""
     with suppress(OSError):  # a full disk under a log file: consent stands elsewhere
         click.echo(f"This run is PAID: {words} on {endpoint.scope}.", err=True)
     if has_consent:
@@ -40,5 +36,5 @@ def ask(
             f"this run would spend {words}, and there is nobody to ask; nothing was sent",
             hint=f"add  -y  or  --max-usd {cost + 0.01:.2f}{where}",
         )
-    if cost > ASK_ABOVE_USD or unknown:
+    if cost > ASK_ABOVE_USD or bill.unknown:
         click.confirm("Go on?", abort=True, err=True)

@@ -23,7 +23,7 @@ from batcher.generations import RefusalKind, Sight
 from batcher.state.file import hold_lock
 from batcher.state.queries import Queries
 from batcher.text import printable
-from batcher.times import iso, unix
+from batcher.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,10 +105,10 @@ def _healthy(shared: Shared) -> str:
     state = Queries.open(shared.state)
     try:
         soon = [
-            name
+            clip.name
             for job in state.jobs()
-            for name, expires in state.expiring(job=job.job, scope=job.scope)
-            if unix(expires) - time.time() < SOON_S
+            for clip in state.expiring(job=job.job, scope=job.scope)
+            if clip.dies_at - time.time() < SOON_S
         ]
     finally:
         state.close()

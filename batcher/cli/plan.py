@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections import Counter
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.cli.common import Shared, max_file_option, shared_options
+from batcher.bill import is_chosen, unpriced
+from batcher.cli.common import Shared, max_file_option, prices_option, shared_options
 from batcher.cli.manifests import choices_of, load_all
+from batcher.cli.outlook import eta, unfetched
 from batcher.compose import budget_of
-from batcher.policy.concurrency import START
-from batcher.policy.polling import mean_s
-from batcher.prepare import is_chosen, prepare
+from batcher.prepare import prepare
+from batcher.prices import MOST_NAMED, how_to_price
 from batcher.report.document import plan_document
 from batcher.report.plan import plan_text
 from batcher.report.views import PlanLine, PlanView
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from batcher.choices import Choices
     from batcher.manifest import Manifest
+    from batcher.policy.forecast import Forecast
     from batcher.prepare import Prepared
 
 SAMPLE = 20
@@ -41,6 +45,7 @@ SAMPLE = 20
 @click.option("-s", "--select", "include", multiple=True, help="Only these: a name glob, status:WORD or id:ID.")
 @click.option("--exclude", multiple=True, help="Not these; as --select.")
 @click.option("--max-usd", type=click.FloatRange(0), help="Instead of budget.max_usd.")
+@prices_option
 @click.option("--allow-outside", is_flag=True, help="Let prompt files lie outside the manifest's folder.")
 @max_file_option
 @click.option("--strict", is_flag=True, help="Take the manifest's warnings for errors.")
@@ -55,34 +60,35 @@ def show_plans(shared: Shared, paths: tuple[Path, ...], flags: dict[str, Any]) -
     """Print the plan of each manifest; the exit code."""
     something = False
     with ExitStack() as stack:
-        state = None
-        if shared.state.exists():
-            state = Queries.open(shared.state)
-            stack.callback(state.close)
+        state = stack.enter_context(closing(Queries.open(shared.state) if shared.state.exists() else Queries.empty()))
         for manifest in load_all(paths, flags):
-            prepared = _prepare(shared, manifest, state, flags)
-            view = plan_view(prepared, state, flags)
+            with closing(_prepare(shared, manifest, state, flags)) as prepared:
+                view = plan_view(prepared, state, flags)
             something |= bool(view.to_submit or view.in_flight)
             shared.result(plan_text(view), plan_document(view))
     return 2 if something and flags.get("detailed_exitcode") else 0
 
 
-def _prepare(shared: Shared, manifest: Manifest, state: Queries | None, flags: dict[str, Any]) -> Prepared:
+def _prepare(shared: Shared, manifest: Manifest, state: Queries, flags: dict[str, Any]) -> Prepared:
     endpoint = shared.environment().endpoint(flags["provider"] or manifest.provider or "simulator", needs_key=False)
-    return prepare(manifest, endpoint=endpoint, state=state, now=datetime.now(UTC), edition=flags["edition"])
+    return prepare(
+        manifest,
+        endpoint=endpoint,
+        state=state,
+        now=datetime.now(UTC),
+        edition=flags["edition"],
+        prices=flags["prices"],
+    )
 
 
-def plan_view(prepared: Prepared, state: Queries | None, flags: dict[str, Any]) -> PlanView:
+def plan_view(prepared: Prepared, state: Queries, flags: dict[str, Any]) -> PlanView:
     """A prepared manifest as the report shows it."""
     choices = choices_of(flags)
     prepared.refuse_empty_choice(choices)
-    prices = prepared.to_buy(choices)
-    known = [price for price in prices if price is not None]
+    bill, counts = prepared.bill(choices), prepared.counts()
     budget = budget_of(prepared.manifest, choices)
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    spent = (
-        state.spent(job=prepared.job, edition=prepared.edition, scope=prepared.scope, day=day).usd if state else 0.0
-    )
+    spent = state.spent(job=prepared.job, edition=prepared.edition, scope=prepared.scope, day=day).usd
     warnings = [*prepared.endpoint.notes, *prepared.warnings]
     if prepared.unfinished_edition:
         warnings.append(f"edition {prepared.edition!r} is unfinished and comes first")
@@ -90,35 +96,48 @@ def plan_view(prepared: Prepared, state: Queries | None, flags: dict[str, Any]) 
         warnings.append(
             f"{len(prepared.renamed)} tasks were bought under the job's former name: run with --adopt-orphans"
         )
-    if budget.max_usd is not None and spent + sum(known) > budget.max_usd:
+    if budget.max_usd is not None and spent + bill.usd > budget.max_usd:
         warnings.append("the budget does not cover all of it: the run would stop at it (exit 3), resumable")
+    if bill.unknown:
+        own = prepared.prices.own_source
+        classes = unpriced(prepared.lines(choices), prepared.prices)
+        warnings.append(
+            f"the price of {', '.join(classes[:MOST_NAMED])} is not known:"
+            f" {how_to_price(classes, own.source if own else None)}"
+        )
+    ahead = _eta(prepared, state, flags)
     return PlanView(
         job=prepared.job,
         manifest=str(prepared.manifest.path),
         provider=prepared.scope,
         simulated=prepared.endpoint.is_simulated,
         edition=prepared.edition,
-        to_submit=len(prices),
+        to_submit=bill.tasks,
         in_flight=prepared.in_flight,
-        done=len(prepared.by_status(Status.DOWNLOADED)),
-        failed=len(prepared.by_status(Status.FAILED)),
-        unclear=len(prepared.by_status(Status.UNCLEAR)),
-        orphaned=len(prepared.orphans),
-        cost_usd=sum(known) if known or not prices else None,
-        cost_is_estimate=prepared.prices_are_estimates(),
-        unknown_prices=len(prices) - len(known),
+        done=counts.get(Status.DOWNLOADED, 0),
+        failed=counts.get(Status.FAILED, 0),
+        unclear=counts.get(Status.UNCLEAR, 0),
+        orphaned=prepared.orphans_size(),
+        cost_usd=bill.cost_usd,
+        cost_is_estimate=prepared.bill().is_estimate,
+        unknown_prices=bill.unknown,
         budget_usd=budget.max_usd,
         spent_usd=spent,
-        eta_s=_eta_s(prepared, state),
+        prices=prepared.prices.sources,
+        eta_s=ahead.seconds if ahead else None,
+        eta_at_once=ahead.at_once if ahead else None,
+        eta_is_estimate=ahead is not None and ahead.is_estimate,
+        unfetched=unfetched(state, prepared.job, prepared.scope),
         lines=tuple(_lines(prepared, choices)),
         warnings=tuple(warnings),
-        next=(command("run", str(prepared.manifest.path)),) if prices or prepared.in_flight else (),
+        next=(command("run", str(prepared.manifest.path)),) if bill.tasks or prepared.in_flight else (),
     )
 
 
 def _lines(prepared: Prepared, choices: Choices) -> Iterator[PlanLine]:
-    chosen = [w for w in prepared.new() if is_chosen(w.spec.name, choices.include, choices.exclude)]
-    for wanted in chosen[: min(SAMPLE, SAMPLE if choices.limit is None else choices.limit)]:
+    new = prepared.plan.wanted(new=True)
+    chosen = (w for w in new if is_chosen(w.spec.name, choices.include, choices.exclude))
+    for wanted in islice(chosen, min(SAMPLE, SAMPLE if choices.limit is None else choices.limit)):
         yield PlanLine(kind="submit", name=wanted.spec.name, cost_usd=wanted.price_usd, source=wanted.spec.source)
     kinds = {
         "submit": (Status.PENDING,),
@@ -127,19 +146,18 @@ def _lines(prepared: Prepared, choices: Choices) -> Iterator[PlanLine]:
         "unclear": (Status.UNCLEAR,),
     }
     for kind, statuses in kinds.items():
-        for task in prepared.by_status(*statuses)[:SAMPLE]:
+        for task in prepared.known(*statuses, limit=SAMPLE):
             cost = task.cost_usd if kind == "submit" else None
             yield PlanLine(kind=kind, name=task.name, cost_usd=cost, source=task.source)
-    for task in prepared.orphans[:SAMPLE]:
+    for task in prepared.orphans(SAMPLE):
         yield PlanLine(kind="orphaned", name=task.name, source=task.source)
 
 
-def _eta_s(prepared: Prepared, state: Queries | None) -> float | None:
-    """From what earlier runs learnt; None where nothing was."""
-    if state is None:
-        return None
-    limit, durations = state.learnt(prepared.scope)
-    mean = mean_s(durations.values())
-    waiting = len(prepared.to_buy()) + prepared.in_flight
-    slots = prepared.manifest.settings.concurrency or limit or START
-    return None if mean is None else waiting * mean / slots
+def _eta(prepared: Prepared, state: Queries, flags: dict[str, Any]) -> Forecast | None:
+    """How long what is chosen takes, with what is at the provider already."""
+    waiting: Counter[str] = Counter()
+    for line, number in prepared.lines(choices_of(flags)).items():
+        waiting[line.name] += number
+    given = flags.get("concurrency") or prepared.manifest.settings.concurrency
+    running = state.by_class(prepared.selection, running=True)
+    return eta(state, prepared.scope, waiting=waiting, running=running, given=given)

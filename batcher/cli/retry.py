@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
+from batcher.bill import Bill
 from batcher.choices import Choices
-from batcher.cli.common import Shared, callback_option, is_terminal, shared_options
+from batcher.cli.common import Shared, callback_option, is_terminal, prices_option, shared_options
 from batcher.cli.consent import ask
 from batcher.cli.course import follow
 from batcher.connect import open_batch
 from batcher.errors import UsageError
 from batcher.policy.retry import FailureClass
 from batcher.runner.outcome import worst
-from batcher.state.queries import Queries, Selection
+from batcher.state.queries import Queries
+from batcher.state.selection import Selection
 from batcher.tasks import Status
 
 if TYPE_CHECKING:
+    from batcher.prices import Prices
     from batcher.tasks import Task
 
 RETRYABLE = (Status.FAILED, Status.PENDING)
@@ -46,6 +49,7 @@ PAID_TWICE = (Status.UNCLEAR, Status.SUBMITTED, Status.PROCESSING)
 @click.option("--max-usd", type=click.FloatRange(0), help="Instead of budget.max_usd.")
 @click.option("-y", "--yes", is_flag=True, help="Pay without asking.")
 @click.option("--wait", is_flag=True, help="Wait for another run on this state to end.")
+@prices_option
 @callback_option
 @shared_options
 def retry(  # noqa: PLR0913 - one parameter an option
@@ -60,6 +64,7 @@ def retry(  # noqa: PLR0913 - one parameter an option
     max_usd: float | None,
     yes: bool,
     wait: bool,
+    prices: Prices,
     callback_url: str | None,
 ) -> int:
     """Buy another attempt for failed or chosen tasks, and run it. The requests are those frozen in the state."""
@@ -78,7 +83,8 @@ def retry(  # noqa: PLR0913 - one parameter an option
     for task in tasks:
         groups.setdefault((task.scope, task.job, task.edition), []).append(task)
     choices = Choices(max_usd=max_usd)
-    return worst([anyio.run(_retry, shared, group, choices, yes, wait, callback_url) for group in groups.values()])
+    retried = partial(_retry, shared, choices=choices, yes=yes, wait=wait, prices=prices, callback_url=callback_url)
+    return worst([anyio.run(partial(retried, group)) for group in groups.values()])
 
 
 def _find(state: Queries, name: str | None, edition: str | None, include: tuple[str, ...]) -> list[Task]:
@@ -115,14 +121,17 @@ def _is_chosen(task: Task, failure_class: str | None, *, pay_again: bool) -> boo
 async def _retry(
     shared: Shared,
     tasks: list[Task],
+    *,
     choices: Choices,
-    yes: bool,  # noqa: FBT001 - anyio.run passes by position
-    wait: bool,  # noqa: FBT001 - as above
+    yes: bool,
+    wait: bool,
+    prices: Prices,
     callback_url: str | None,
 ) -> int:
     environment = shared.environment()
     endpoint = replace(environment.endpoint_of(tasks[0].scope), callback_url=callback_url)
     async with open_batch(shared.state, endpoint=endpoint, environment=environment, wait=wait) as batch:
+        batch.store.price(Selection(ids=tuple(task.id for task in tasks), orphaned=True), prices.own)
         fresh = [batch.store.task(task.id) for task in tasks]
         same = [new for new, old in zip(fresh, tasks, strict=True) if new.status is old.status]
         if not same:
@@ -131,7 +140,11 @@ async def _retry(
         job = batch.store.job(same[0].job, endpoint.scope)
         has_budget = job is not None and any(job.settings.get(name) for name in ("max_usd", "max_usd_per_day"))
         ask(
-            [task.cost_usd for task in same],
+            Bill(
+                tasks=len(same),
+                usd=sum(task.cost_usd or 0.0 for task in same),
+                unknown=sum(task.cost_usd is None for task in same),
+            ),
             endpoint=endpoint,
             has_consent=yes or choices.max_usd is not None or has_budget,
             may_ask=is_terminal(sys.stdin) and not shared.json,

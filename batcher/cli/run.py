@@ -20,6 +20,7 @@ from batcher.cli.common import (
     is_terminal,
     max_file_option,
     out_option,
+    prices_option,
     shared_options,
 )
 from batcher.cli.consent import ask
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 @max_file_option
 @click.option("--adopt-orphans", is_flag=True, help="A renamed job takes its old tasks over.")
 @click.option("--buy-again", is_flag=True, help="A renamed job pays for them once more.")
+@prices_option
 @callback_option
 @out_option
 @shared_options
@@ -105,7 +107,7 @@ async def _run_one(shared: Shared, manifest: Manifest, flags: dict[str, Any]) ->
             if not codes:
                 prepared.refuse_empty_choice(choices)
             ask(
-                prepared.to_buy(choices),
+                prepared.bill(choices),
                 endpoint=endpoint,
                 has_consent=flags["yes"] or budget_of(manifest, choices).limits_money,
                 may_ask=is_terminal(sys.stdin) and not shared.json,
@@ -125,5 +127,10 @@ def _may_go_on(batch: Batch, choices: Choices, code: int) -> bool:
 
 def _prepare(batch: Batch, manifest: Manifest, flags: dict[str, Any]) -> Prepared:
     return prepare(
-        manifest, endpoint=batch.endpoint, state=batch.store, now=datetime.now(UTC), edition=flags["edition"]
+        manifest,
+        endpoint=batch.endpoint,
+        state=batch.store,
+        now=datetime.now(UTC),
+        edition=flags["edition"],
+        prices=flags["prices"],
     )

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from batcher.cli.common import Shared, shared_options
+from batcher.cli.outlook import EXPIRING_S, eta, unfetched
 from batcher.errors import UsageError
 from batcher.report.document import status_document
 from batcher.report.status import status_text
 from batcher.report.views import ActiveTask, ExpiringClip, LastRun, Spend, StatusView, TaskTrouble
-from batcher.state.queries import Queries, Selection
+from batcher.state.queries import Queries
+from batcher.state.selection import Selection
 from batcher.tasks import IN_FLIGHT, Status
 from batcher.text import command
 from batcher.times import unix
@@ -27,9 +29,6 @@ MOST = 20
 """Failures and active tasks that are named; the counts are the truth."""
 
 WATCH_S = 2.0
-
-EXPIRING_S = 5 * 86400.0
-"""A finished clip not yet downloaded is worth a warning when so little of its 30 days is left."""
 
 
 @click.command()
@@ -75,6 +74,13 @@ def _view(state: Queries, job: Job, edition: str) -> StatusView:
     failures = state.tasks(selection, statuses=(Status.FAILED,), limit=MOST)
     unclear = state.tasks(selection, statuses=(Status.UNCLEAR,), limit=MOST)
     active = state.tasks(selection, statuses=(*IN_FLIGHT, Status.SUCCEEDED), limit=MOST)
+    ahead = eta(
+        state,
+        job.scope,
+        waiting=state.by_class(selection, running=False),
+        running=state.by_class(selection, running=True),
+        given=job.settings.get("concurrency"),
+    )
     return StatusView(
         job=job.job,
         provider=job.scope,
@@ -88,6 +94,10 @@ def _view(state: Queries, job: Job, edition: str) -> StatusView:
         spend=_spend(state.spend(job=job.job, edition=edition, scope=job.scope)),
         limit=state.learnt(job.scope)[0],
         last_run=_last_run(state, job.job),
+        eta_s=ahead.seconds if ahead else None,
+        eta_at_once=ahead.at_once if ahead else None,
+        eta_is_estimate=ahead is not None and ahead.is_estimate,
+        unfetched=unfetched(state, job.job, job.scope),
         expiring=tuple(_expiring(state, job)),
         next=tuple(_next(job, counts, unclear)),
     )
@@ -126,10 +136,10 @@ def _last_run(state: Queries, job: str) -> LastRun | None:
 
 
 def _expiring(state: Queries, job: Job) -> Iterator[ExpiringClip]:
-    for name, expires_at in state.expiring(job=job.job, scope=job.scope):
-        left = unix(expires_at) - time.time()
+    for clip in state.expiring(job=job.job, scope=job.scope)[:MOST]:
+        left = clip.dies_at - time.time()
         if left < EXPIRING_S:
-            yield ExpiringClip(name=name, left_s=left)
+            yield ExpiringClip(name=clip.name, left_s=left)
 
 
 def _next(job: Job, counts: Mapping[str, int], unclear: list[Task]) -> Iterator[str]:

@@ -21,7 +21,8 @@ from batcher.report.document import SCHEMA, plain
 from batcher.report.verify import verify_text
 from batcher.report.views import FileTrouble, VerifyView
 from batcher.runner.outcome import worst
-from batcher.state.queries import Queries, Selection
+from batcher.state.queries import Queries
+from batcher.state.selection import Selection
 from batcher.text import command
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def verify(shared: Shared, job: str | None, *, repair: bool, wait: bool) -> int:
     With --repair, what is missing or damaged is brought back: clips by downloading them again, never by buying. What
     was edited by hand is never overwritten.
     """
-    state = Queries.open(shared.state)
+    state = Queries.open(shared.state, thorough=True)
     try:
         jobs = [known for known in state.jobs() if job in (None, known.job)]
         if not jobs:
@@ -77,7 +78,11 @@ def _verify(shared: Shared, state: Queries, job: str | None, jobs: list[Job]) ->
         next=tuple(_next(found.findings, folder_of=jobs, job=job)),
     )
     shared.result(verify_text(view), {"schema": SCHEMA, "document": "verify", **plain(view)})
-    return 1 if found.findings else 0
+    miscounted = state.miscounted()
+    if miscounted:
+        line = f"{miscounted} counters of {state.path} do not agree with its tasks:  {command('verify', '--repair')}"
+        click.echo(f"{line}  counts anew", err=True)
+    return 1 if found.findings or miscounted else 0
 
 
 def _next(findings: tuple[Finding, ...], *, folder_of: list[Job], job: str | None) -> Iterator[str]:
@@ -94,6 +99,7 @@ async def _repair(shared: Shared, job: str | None, scope: str, wait: bool) -> in
     endpoint = environment.endpoint_of(scope)
     with _bar(shared) as on_file:
         async with open_batch(shared.state, endpoint=endpoint, environment=environment, wait=wait) as batch:
+            batch.store.recount()
             return await follow(batch, shared, partial(batch.repair, job, on_file=on_file))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from itertools import count, takewhile
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batcher.manifest.problems import Place, Problems
-from batcher.manifest.rows import Row, read_rows
+from batcher.manifest.rows import Row, is_table, read_rows
 from batcher.manifest.values import objection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_FILES = 10_000
@@ -29,22 +31,36 @@ class _TooManyError(Exception):
 def read_bytes(path: Path, *, file: str, at: Place, max_bytes: int, problems: Problems) -> bytes | None:
     """The content of a regular file. What is wrong is said at `at`, of `file`: the path as people know it."""
     try:
-        # Not blocking: to open a pipe that nobody writes to would hang.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                problems.add("E100", at, f"{file} is not a regular file", hint="name a file")
+        with _open(path) as stream:
+            if not _is_fit(stream, file=file, at=at, max_bytes=max_bytes, problems=problems):
                 return None
-            data = stream.read(max_bytes + 1)
+            return stream.read(max_bytes)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or str(error)
-        problems.add("E100", at, f"{file}: {reason}", hint="check the path")
+        _unreadable(error, file=file, at=at, problems=problems)
         return None
-    if len(data) > max_bytes:
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open it without blocking: to open a pipe that nobody writes to would hang."""
+    return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+
+
+def _is_fit(stream: BinaryIO, *, file: str, at: Place, max_bytes: int, problems: Problems) -> bool:
+    """Whether it is a regular file of at most so many bytes. Where not, that is said."""
+    facts = os.fstat(stream.fileno())
+    if not stat.S_ISREG(facts.st_mode):
+        problems.add("E100", at, f"{file} is not a regular file", hint="name a file")
+    elif facts.st_size > max_bytes:
         hint = "split it, move prompts into .jsonl files, or raise --max-file-mb"
         problems.add("E100", at, f"{file} is larger than {max_bytes / 2**20:.3g} MB", hint=hint)
-        return None
-    return data
+    else:
+        return True
+    return False
+
+
+def _unreadable(error: OSError | ValueError, *, file: str, at: Place, problems: Problems) -> None:
+    reason = getattr(error, "strerror", None) or str(error)
+    problems.add("E100", at, f"{file}: {reason}", hint="check the path")
 
 
 def decode(data: bytes, *, file: str, problems: Problems) -> str | None:
@@ -68,9 +84,15 @@ class Sources:
     """The files of prompts beside one manifest."""
 
     def __init__(self, manifest: Path, *, allow_outside: bool, max_bytes: int, problems: Problems) -> None:
-        self._shown = manifest.parent
+        self._manifest, self._shown = manifest, manifest.parent
         self._folder = manifest.parent.resolve()
         self._allow_outside, self._max_bytes, self._problems = allow_outside, max_bytes, problems
+
+    def again(self, problems: Problems) -> Sources:
+        """The same, to be read once more; what is wrong goes to `problems`."""
+        return Sources(
+            self._manifest, allow_outside=self._allow_outside, max_bytes=self._max_bytes, problems=problems
+        )
 
     def rows(self, pattern: str, at: Place) -> Iterator[Row]:
         """The rows of every file that `pattern` names; `at` is where the manifest names them."""
@@ -84,10 +106,35 @@ class Sources:
                 hint = "write one prompt a line in .txt, or a table in .csv or .jsonl"
                 self._problems.add("E103", at, f"{file} is not a {', '.join(SUFFIXES)} file", hint=hint)
                 continue
-            data = read_bytes(real, file=file, at=at, max_bytes=self._max_bytes, problems=self._problems)
-            text = None if data is None else decode(data, file=file, problems=self._problems)
-            if text is not None:
-                yield from read_rows(text, file=file, whole=whole, problems=self._problems)
+            if whole and not file.lower().endswith((".csv", ".jsonl")):
+                data = read_bytes(real, file=file, at=at, max_bytes=self._max_bytes, problems=self._problems)
+                text = None if data is None else decode(data, file=file, problems=self._problems)
+                yield from () if text is None else read_rows([text], file=file, whole=True, problems=self._problems)
+            else:
+                yield from read_rows(
+                    self._lines(real, file=file, at=at), file=file, whole=False, problems=self._problems
+                )
+
+    def _lines(self, path: Path, *, file: str, at: Place) -> Iterator[str]:
+        """The lines of a file with their ends, none of them kept."""
+        problems = self._problems
+        try:
+            with _open(path) as stream:
+                if not _is_fit(stream, file=file, at=at, max_bytes=self._max_bytes, problems=problems):
+                    return
+                head = stream.read(2)
+                stream.seek(0)
+                if b"\0" in head or head in (b"\xff\xfe", b"\xfe\xff"):
+                    decode(head, file=file, problems=problems)
+                    return
+                newline = "" if is_table(file) else "\n"
+                with io.TextIOWrapper(stream, encoding="utf-8-sig", newline=newline) as lines:
+                    yield from lines
+        except UnicodeDecodeError:  # it counts from some place of its own: find the byte
+            data = read_bytes(path, file=file, at=at, max_bytes=self._max_bytes, problems=problems)
+            decode(data or b"", file=file, problems=problems)
+        except (OSError, ValueError) as error:
+            _unreadable(error, file=file, at=at, problems=problems)
 
     def _find(self, pattern: str, at: Place) -> list[Path]:
         """The paths, as people know them, sorted; those that leave the folder are problems."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from batcher.manifest.names import file_part, same_key
+from batcher.manifest.names import file_part
 from batcher.manifest.templates import Template, TemplateError, parse
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from batcher.manifest.problems import Problems
     from batcher.manifest.schema import ManifestFile
     from batcher.manifest.yaml import Document
-    from batcher.tasks import TaskSpec
 
 DEFAULT = "{{ job }}/{{ id }}{{ axes }}-t{{ take }}"
 DEFAULT_WITH_EDITION = "{{ job }}/{{ edition }}/{{ id }}{{ axes }}-t{{ take }}"
@@ -44,8 +43,8 @@ class Naming:
         self._place = document.place(("output", "name"))
         default = DEFAULT_WITH_EDITION if edition else DEFAULT
         self._given = manifest.output.name
-        self._taken: dict[str, str] = {}
         self._template = self._parsed(self._given or default) or parse(default)
+        self._own_slashes = sum(part.count("/") for part in self._template.parts if isinstance(part, str))
         if self._given and edition and "edition" not in self.names:
             self._say("W405", "two editions' clips differ by a number only", "put {{ edition }} into the name")
 
@@ -60,7 +59,7 @@ class Naming:
         Its first part is the job. A slash in the template makes folders, one in a value does not.
         """
         try:
-            parts = self._template.render(_Flat(context)).split("/")
+            parts = self._rendered(context).split("/")
         except TemplateError as error:
             self._say(error.code, error.message, error.hint)
             return None
@@ -71,15 +70,19 @@ class Naming:
         below = parts[1:] if parts[0] == job and len(parts) > 1 else parts
         return "/".join((job, *(file_part(part) for part in below)))
 
-    def claim(self, spec: TaskSpec, *, at: str, axes: Iterable[str]) -> str | None:
-        """Take the name for a task. Where another has it: what to say, as a message."""
-        key = same_key(spec.name)
-        if key not in self._taken:
-            self._taken[key] = at
-            return None
-        missing = [name for name in axes if name not in self.names] if "axes" not in self.names else []
+    def _rendered(self, context: Mapping[str, str]) -> str:
+        """The template filled with values in which no slash makes a folder."""
+        if self._template.pattern:
+            text = self._template.render(context)
+            if text.count("/") == self._own_slashes and "\\" not in text:
+                return text
+        return self._template.render(_Flat(context))
+
+    def clash(self, name: str, *, first: str, axes: Iterable[str]) -> str:
+        """What to say of a task whose name another has, the one from `first`."""
+        missing = [each for each in axes if each not in self.names] if "axes" not in self.names else []
         hint = f"; output.name does not tell {', '.join(missing)} apart" if missing else ""
-        return f"its name is {spec.name!r}, and so is that of {self._taken[key]}{hint}"
+        return f"its name is {name!r}, and so is that of {first}{hint}"
 
     def _parsed(self, text: str) -> Template | None:
         try:

@@ -147,8 +147,10 @@ MAX_ERRORS = 10_000
 class Problems:
     """The problems found so far: each place says a thing once, and only the first `limit` errors are kept."""
 
-    def __init__(self, limit: int = 100) -> None:
+    def __init__(self, limit: int = 100, *, only: frozenset[str] | None = None) -> None:
+        """`only`: the codes that are noted; all others are not heard."""
         self.limit = limit
+        self._only = only
         self.errors = 0
         """How many errors there were, kept or not."""
         self._kept: dict[tuple[str, Place, str], Problem] = {}
@@ -156,7 +158,7 @@ class Problems:
     def add(self, code: str, place: Place, message: str, *, path: str = "", hint: str | None = None) -> None:
         """Note a problem. Of several with one code about one key at one place, the first is kept."""
         key = (code, place, path)
-        if key in self._kept:
+        if key in self._kept or (self._only is not None and code not in self._only):
             return
         if not code.startswith("W"):
             self.errors += 1
@@ -172,6 +174,12 @@ class Problems:
     def is_hopeless(self) -> bool:
         """Whether there are so many that looking on helps nobody."""
         return self.errors >= MAX_ERRORS
+
+    def join(self, others: Problems) -> None:
+        """Add what others hold, those included that they have only counted."""
+        before = self.errors
+        self.extend(others)
+        self.errors = max(self.errors, before + others.errors)
 
     def extend(self, problems: Iterable[Problem]) -> None:
         for each in problems:

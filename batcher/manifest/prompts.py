@@ -27,6 +27,7 @@ _EMPTY_IS_UNSET = frozenset({*PARAMETERS, "id", "prompt", "priority", "params"})
 """Columns whose empty cells say nothing. In a column of yours an empty cell is empty text."""
 
 _NOT_IN_ROWS = RESERVED | {"zip"}
+_PARAMETERS = frozenset(PARAMETERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,11 @@ class Placed:
     place: Callable[[], Place] = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+NO_WALKS: list[dict[str, Placed]] = [{}]
+"""The combinations of a prompt without axes of its own."""
+
+
+@dataclass(slots=True, kw_only=True)  # not frozen: a million are made, and that is three times as dear
 class Prompt:
     """One prompt before matrix and templates, from whatever source."""
 
@@ -58,6 +63,16 @@ class Prompt:
     """Where a key of it stands; the prompt as a whole for a key it has not."""
     path: str
     """`prompts[2]`, or the empty text for a row of a file."""
+    source: str
+    """`jobs/x.yaml:14`: where it stands as a whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Own:
+    """What a file entry says for all its rows."""
+
+    settings: Mapping[str, Any]
+    walks: list[dict[str, Placed]]
 
 
 class PromptReader:
@@ -75,8 +90,9 @@ class PromptReader:
             extras: Mapping[str, str] = {} if isinstance(entry, str) else entry.__pydantic_extra__
             unused = set(extras) - used
             for prompt in self._of_entry(index, entry):
-                for text in (prompt.text, prompt.id or "", str(prompt.settings.get("negative_prompt", ""))):
-                    unused -= names_in(text)
+                if unused:
+                    for text in (prompt.text, prompt.id or "", str(prompt.settings.get("negative_prompt", ""))):
+                        unused -= names_in(text)
                 yield prompt
             for name in sorted(unused):
                 place = self._document.place(("prompts", index, name), key=True)
@@ -92,11 +108,12 @@ class PromptReader:
         else:
             at = self._entry_place(index, "file")
             errors, empty = self._problems.errors, True
+            own = _Own(settings=settings_of(entry), walks=self._own_walks(index, entry.zip))
             for row in self._sources.rows(entry.file, at):
                 empty = False
                 if self._problems.is_hopeless:
                     return
-                if prompt := self._from_row(index, entry, row):
+                if prompt := self._from_row(index, entry, own, row):
                     yield prompt
             if empty and self._problems.errors == errors:
                 self._problems.add("E204", at, f"{entry.file} holds no prompts", hint="add one, or remove this entry")
@@ -112,11 +129,14 @@ class PromptReader:
             priority=entry.priority,
             place=partial(self._entry_place, index),
             path=f"prompts[{index}]",
+            source=str(self._entry_place(index, "")),
         )
 
-    def _from_row(self, index: int, entry: FileEntry, row: Row) -> Prompt | None:
+    def _from_row(self, index: int, entry: FileEntry, own: _Own, row: Row) -> Prompt | None:
         """A row in the light of its file's entry: what the row says itself wins."""
-        values = {k: v for k, v in row.values.items() if v != "" or k not in _EMPTY_IS_UNSET}
+        values = row.values
+        if "" in values.values():
+            values = {k: v for k, v in values.items() if v != "" or k not in _EMPTY_IS_UNSET}
         if taken := _NOT_IN_ROWS.intersection(values):
             name = min(taken)
             self._problems.add("E214", row.place(name), f"{name!r} is batcher's own name", hint="rename the column")
@@ -126,23 +146,25 @@ class PromptReader:
         except ValidationError as error:
             explain(error, PromptEntry, place=partial(_row_place, row), problems=self._problems)
             return None
+        extras, fields_set = fields.__pydantic_extra__, fields.model_fields_set
         own_id = {} if fields.id is None else {"id": fields.id}
         return Prompt(
             id=entry.id or fields.id,
             text=entry.template or fields.prompt if isinstance(fields, PromptEntry) else str(entry.template),
             text_key="template" if entry.template else "prompt",
-            settings={**settings_of(entry), **settings_of(fields)},
-            passed={**(entry.params or {}), **(fields.params or {})},
-            variables={**entry.__pydantic_extra__, **fields.__pydantic_extra__, **own_id},
-            walks=self._own_walks(index, entry.zip),
-            priority=fields.priority if "priority" in fields.model_fields_set else entry.priority,
+            settings=own.settings if fields_set.isdisjoint(_PARAMETERS) else {**own.settings, **settings_of(fields)},
+            passed={**(entry.params or {}), **(fields.params or {})} if entry.params or fields.params else {},
+            variables={**entry.__pydantic_extra__, **extras, **own_id},
+            walks=own.walks,
+            priority=fields.priority if "priority" in fields_set else entry.priority,
             place=partial(self._row_or_entry_place, index, row),
             path="",
+            source=row.source,
         )
 
     def _own_walks(self, index: int, axes: AxesBase | None) -> list[dict[str, Placed]]:
         if axes is None:
-            return [{}]
+            return NO_WALKS
         path = ("prompts", index, "zip")
         return walks_of(axes_of(axes, self._document, path), self._document, path, self._problems)
 
@@ -159,7 +181,7 @@ class PromptReader:
 
 def settings_of(model: Parameters) -> dict[str, Any]:
     """The parameters that are set in a model, None included, as the API takes them."""
-    if model.model_fields_set.isdisjoint(PARAMETERS):
+    if model.model_fields_set.isdisjoint(_PARAMETERS):
         return {}
     return model.model_dump(include=set(PARAMETERS), exclude_unset=True)
 

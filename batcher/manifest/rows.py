@@ -1,4 +1,4 @@
-"""The text of a prompt file -> rows: one a CSV record, a JSON line, a line or a file. Pure.
+"""The lines of a prompt file -> rows: one a CSV record, a JSON line, a line or a file. A stream. Pure.
 
 A row is a mapping of column to value with a way back to its place; what the values mean is not decided here.
 """
@@ -6,18 +6,16 @@ A row is a mapping of column to value with a way back to its place; what the val
 from __future__ import annotations
 
 import csv
-import io
 import json
-from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batcher.manifest.problems import Place, Problems
 from batcher.manifest.values import MAX_KEYS, objection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _JSON_COLUMNS = frozenset(
     {
@@ -34,30 +32,36 @@ _JSON_COLUMNS = frozenset(
 """CSV columns whose cells are JSON, as they hold no text: `0.5`, `true`, `{"enabled": true}`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What one prompt is made from."""
 
     values: dict[str, Any]
+    source: str
+    """`prompts/shots.jsonl:14`, as `place("")` says it too."""
     place: Callable[[str], Place]
     """Where the value of a column stands; the row's first cell for a name that is no column."""
 
 
-def read_rows(text: str, *, file: str, whole: bool, problems: Problems) -> Iterator[Row]:
-    """The rows of a file, by its suffix. `whole`: a text file is one prompt, not one a line."""
-    if file.lower().endswith(".csv"):
-        return _csv_rows(text, file, problems)
+def is_table(file: str) -> bool:
+    """Whether a file is CSV, whose records may end in other ways than at a newline."""
+    return file.lower().endswith(".csv")
+
+
+def read_rows(lines: Iterable[str], *, file: str, whole: bool, problems: Problems) -> Iterator[Row]:
+    """The rows of a file, by its suffix, from its lines with their ends. `whole`: a text file is one prompt."""
+    if is_table(file):
+        return _csv_rows(lines, file, problems)
     if file.lower().endswith(".jsonl"):
-        return _json_rows(text, file, problems)
-    return _whole_text(text, file) if whole else _lines(text, file)
+        return _json_rows(lines, file, problems)
+    return _whole_text("".join(lines), file) if whole else _text_rows(lines, file)
 
 
-def _lines(text: str, file: str) -> Iterator[Row]:
-    for number, line in enumerate(io.StringIO(text), 1):
+def _text_rows(lines: Iterable[str], file: str) -> Iterator[Row]:
+    for number, line in enumerate(lines, 1):
         if (prompt := line.strip()) and not prompt.startswith("#"):
             column = len(line) - len(line.lstrip()) + 1
             place = Place(file=file, line=number, column=column, width=len(prompt), excerpt=line.rstrip("\r\n"))
-            yield Row({"prompt": prompt}, _always(place))
+            yield Row({"prompt": prompt}, str(place), _always(place))
 
 
 def _always(place: Place) -> Callable[[str], Place]:
@@ -67,30 +71,37 @@ def _always(place: Place) -> Callable[[str], Place]:
 def _whole_text(text: str, file: str) -> Iterator[Row]:
     first = text.partition("\n")[0].rstrip("\r")
     place = Place(file=file, width=max(1, len(first)), excerpt=first)
-    yield Row({"prompt": text.strip(), "id": PurePath(file).stem}, _always(place))
+    yield Row({"prompt": text.strip(), "id": PurePath(file).stem}, str(place), _always(place))
 
 
-def _json_rows(text: str, file: str, problems: Problems) -> Iterator[Row]:
-    for number, line in enumerate(io.StringIO(text), 1):
-        if not line.strip():
+def _json_rows(lines: Iterable[str], file: str, problems: Problems) -> Iterator[Row]:
+    decode = json.JSONDecoder(object_pairs_hook=_without_duplicates).decode
+    for number, line in enumerate(lines, 1):
+        if line.isspace():
             continue
-        whole = Place(file=file, line=number, excerpt=line.rstrip("\r\n"))
         try:
-            values = json.loads(line, object_pairs_hook=_without_duplicates)
+            values = decode(line)
         except json.JSONDecodeError as error:
-            at = Place(file=file, line=number, column=error.pos + 1, excerpt=whole.excerpt)
+            excerpt = line.rstrip("\r\n")
+            at = Place(file=file, line=number, column=error.pos + 1, excerpt=excerpt)
             problems.add("E203", at, f"not JSON: {error.msg}", hint="one object a line, in double quotes")
             continue
         except (ValueError, RecursionError) as error:
-            problems.add("E203", whole, str(error) if isinstance(error, ValueError) else "nested too deeply")
+            reason = str(error) if isinstance(error, ValueError) else "nested too deeply"
+            problems.add("E203", _line_place(file, number, line), reason)
             continue
         if not isinstance(values, dict):
-            problems.add("E203", whole, "not a JSON object", hint='write {"prompt": "..."}')
+            at = _line_place(file, number, line)
+            problems.add("E203", at, "not a JSON object", hint='write {"prompt": "..."}')
         elif why := objection(values):
-            problems.add("E111", whole, f"a value {why}")
+            problems.add("E111", _line_place(file, number, line), f"a value {why}")
         else:
             kept = {k: v for k, v in values.items() if v is not None}
-            yield Row(kept, partial(_key_place, whole))
+            yield Row(kept, f"{file}:{number}", partial(_key_place, file, number, line))
+
+
+def _line_place(file: str, number: int, line: str) -> Place:
+    return Place(file=file, line=number, excerpt=line.rstrip("\r\n"))
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -109,8 +120,9 @@ def _first_twice(names: list[str]) -> str | None:
     return None
 
 
-def _key_place(line: Place, key: str) -> Place:
+def _key_place(file: str, number: int, text: str, key: str) -> Place:
     """Where the value of a key begins: looked for only when there is something to say about it."""
+    line = _line_place(file, number, text)
     if not key:
         return line
     quoted = json.dumps(key, ensure_ascii=False)
@@ -127,32 +139,57 @@ def _key_place(line: Place, key: str) -> Place:
     return Place(file=line.file, line=line.line, column=start + 1, width=end - start, excerpt=line.excerpt)
 
 
-def _csv_rows(text: str, file: str, problems: Problems) -> Iterator[Row]:
-    lines = list(io.StringIO(text, newline=""))
-    reader = csv.reader(lines, strict=True)
+def _csv_rows(lines: Iterable[str], file: str, problems: Problems) -> Iterator[Row]:
+    tape = _Tape(lines)
+    reader = csv.reader(tape, strict=True)
     header: list[str] | None = None
     end = 0
     try:
         for cells in reader:
-            first, end = end, reader.line_num
+            record, first, end = tape.cut(), end, reader.line_num
             if not any(cells):
                 continue
             if header is None:
                 header = [cell.strip() for cell in cells]
-                if not _is_header(header, _cell_place(file, lines, 0, 0), problems):
+                if not _is_header(header, _cell_place(file, record, first, 0), problems):
                     return
+                plain = _JSON_COLUMNS.isdisjoint(header)
             elif len(cells) != len(header):
-                at = _cell_place(file, lines, first, min(len(cells), len(header)) - 1)
+                at = _cell_place(file, record, first, min(len(cells), len(header)) - 1)
                 count = f"{len(cells)} cells where the header has {len(header)}"
                 problems.add("E203", at, count, hint="put text that holds a comma in double quotes")
             else:
-                values = {name: _cell(name, cell) for name, cell in zip(header, cells, strict=True)}
+                values = dict(zip(header, cells, strict=True))
+                if not plain:
+                    values = {name: _cell(name, cell) for name, cell in values.items()}
                 if why := objection(values):
-                    problems.add("E111", _cell_place(file, lines, first, 0), f"a value {why}")
+                    problems.add("E111", _cell_place(file, record, first, 0), f"a value {why}")
                     continue
-                yield Row(values, partial(_column_place, file, lines, first, header))
+                yield Row(values, f"{file}:{first + 1}", partial(_column_place, file, record, first, header))
     except csv.Error as error:
-        problems.add("E203", _cell_place(file, lines, end, 0), f"not CSV: {error}", hint="close every double quote")
+        at = _cell_place(file, tape.cut(), end, 0)
+        problems.add("E203", at, f"not CSV: {error}", hint="close every double quote")
+
+
+class _Tape:
+    """Lines on their way to the reader, kept until the record that they make is done with."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._next = iter(lines).__next__
+        self._record: list[str] = []
+
+    def __iter__(self) -> _Tape:
+        return self
+
+    def __next__(self) -> str:
+        line = self._next()
+        self._record.append(line)
+        return line
+
+    def cut(self) -> list[str]:
+        """The lines since the last cut."""
+        record, self._record = self._record, []
+        return record
 
 
 def _is_header(header: list[str], at: Place, problems: Problems) -> bool:
@@ -171,8 +208,8 @@ def _is_header(header: list[str], at: Place, problems: Problems) -> bool:
     return True
 
 
-def _column_place(file: str, lines: list[str], first: int, header: list[str], name: str) -> Place:
-    return _cell_place(file, lines, first, header.index(name) if name in header else 0)
+def _column_place(file: str, record: list[str], first: int, header: list[str], name: str) -> Place:
+    return _cell_place(file, record, first, header.index(name) if name in header else 0)
 
 
 def _cell(name: str, text: str) -> Any:
@@ -184,23 +221,23 @@ def _cell(name: str, text: str) -> Any:
         return text  # its type is wrong: refused with all other values, in the same words
 
 
-def _cell_place(file: str, lines: list[str], first: int, index: int) -> Place:
-    """Where a cell begins: counts separators outside quotes, over the lines of one record."""
+def _cell_place(file: str, record: list[str], first: int, index: int) -> Place:
+    """Where a cell begins, `first` lines into the file: counts separators outside quotes, over a record's lines."""
     cell, quoted = 0, False
-    number, start = first, 0
-    for number in range(first, len(lines)):
-        line = lines[number].rstrip("\r\n")
+    number, start = 0, 0
+    for number in range(len(record)):
+        line = record[number].rstrip("\r\n")
         start = 0
         for column, character in enumerate(line):
             if character == '"':
                 quoted = not quoted
             elif character == "," and not quoted:
                 if cell == index:
-                    return Place(
-                        file=file, line=number + 1, column=start + 1, width=max(1, column - start), excerpt=line
-                    )
+                    width = max(1, column - start)
+                    return Place(file=file, line=first + number + 1, column=start + 1, width=width, excerpt=line)
                 cell, start = cell + 1, column + 1
         if cell == index or not quoted:
             break
-    line = lines[number].rstrip("\r\n") if number < len(lines) else ""
-    return Place(file=file, line=number + 1, column=start + 1, width=max(1, len(line) - start), excerpt=line)
+    line = record[number].rstrip("\r\n") if record else ""
+    width = max(1, len(line) - start)
+    return Place(file=file, line=first + number + 1, column=start + 1, width=width, excerpt=line)

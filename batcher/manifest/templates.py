@@ -36,6 +36,8 @@ MAX_RENDERED = 100_000
 """Characters it may grow to: a long value in many slots would fill all memory."""
 MAX_FILTERS = 8
 """In one slot."""
+_FEW = 16
+"""So many slots are filled at once, as even the longest values (`values.MAX_TEXT`) do not fill the memory then."""
 
 
 class TemplateError(Exception):
@@ -75,6 +77,8 @@ class Template:
 
     parts: tuple[str | _Slot, ...]
     names: frozenset[str]
+    pattern: tuple[str, tuple[str, ...]] | None = None
+    """The same as a text with `%s` in it and the names that fill it, for a short template without filters."""
 
     def render(self, variables: Mapping[str, str]) -> str:
         """The text with every slot filled.
@@ -83,6 +87,11 @@ class Template:
         """
         if len(self.parts) == 1 and isinstance(self.parts[0], str):
             return self.parts[0]
+        if self.pattern:
+            words, names = self.pattern
+            values = [variables.get(name) for name in names]
+            if None not in values and len(text := words % tuple(values)) <= MAX_RENDERED:
+                return text
         texts: list[str] = []
         length = 0
         for part in self.parts:
@@ -149,7 +158,12 @@ def _parse(text: str) -> Template:
         parts.append(_Slot(slot[1], tuple(_filter(f, slot[0]) for f in filters), slot[0]))
         position = slot.end()
     parts.append(text[position:])
-    return Template(tuple(p for p in parts if p != ""), frozenset(p.name for p in parts if isinstance(p, _Slot)))
+    kept = tuple(p for p in parts if p != "")
+    slots = [p for p in kept if isinstance(p, _Slot)]
+    words = "".join("%s" if isinstance(p, _Slot) else p.replace("%", "%%") for p in kept)
+    is_plain = 0 < len(slots) <= _FEW and not any(slot.filters for slot in slots)
+    names = tuple(slot.name for slot in slots)
+    return Template(kept, frozenset(names), (words, names) if is_plain else None)
 
 
 def _filter(name: str, fragment: str) -> Callable[[str], str]:

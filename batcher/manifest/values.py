@@ -17,6 +17,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def objection(value: object, *, depth: int = 16) -> str | None:
     """Why `value` cannot be kept, or None: what JSON, SQLite or the API would mangle is refused."""
+    if type(value) is str and len(value) <= MAX_TEXT and value.isascii() and "\0" not in value:
+        return None  # nearly all of them
     match value:
         case bool() | None:
             return None

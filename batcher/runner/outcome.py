@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batcher.runner.session import Session, Stop
-    from batcher.state.queries import Selection
+    from batcher.state.selection import Selection
 
 FINISHED, FAILED, UNFINISHED = 0, 1, 75
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from batcher.runner.session import Session
-    from batcher.state.queries import Selection
+    from batcher.state.selection import Selection
     from batcher.tasks import Asset, Task
 
 IDLE_S = 60.0

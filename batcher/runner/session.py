@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from batcher.fetch import Fetch
     from batcher.providers.interface import Provider
     from batcher.runner.room import RollCall
-    from batcher.state.queries import Selection
     from batcher.state.rows import Account
+    from batcher.state.selection import Selection
     from batcher.state.store import Store
     from batcher.tasks import Task
 
@@ -234,7 +234,7 @@ class Session:
         """
         waiting = self.waiting
         if waiter := waiting.by_id.get(any_id):
-            waiter.was_hinted, waiting.unheard = True, 0
+            waiter.was_hinted, waiting.is_heard_of, waiting.unheard = True, True, 0
             waiting.call(waiter, now=self.clock.monotonic())
         elif any(
             walk.task.external_task_id == any_id and walk.status == "submitting" for walk in self.walking.values()

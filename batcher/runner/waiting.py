@@ -80,6 +80,8 @@ class Waiting:
         """The provider asked for no looks before that."""
         self.is_stale = False
         """The list shows generations running that ended long ago."""
+        self.is_heard_of = False
+        """A callback about one of ours came in: an address that nobody reaches must not make a run late."""
         self.unheard = 0
         """Ends in a row of which no callback told."""
         self.change = anyio.Event()
@@ -151,7 +153,7 @@ def note_end(s: Session, waiter: Waiter, generation: Generation) -> None:
 
 def has_callbacks(s: Session) -> bool:
     """Whether callbacks tell of the ends, so that looks are only for those that were lost."""
-    return s.hints is not None and s.waiting.unheard < DEAF_AFTER
+    return s.waiting.is_heard_of and s.waiting.unheard < DEAF_AFTER
 
 
 async def until_news(s: Session, waiter: Waiter, *, pause_s: float | None) -> Generation | None:

@@ -9,7 +9,7 @@ from batcher.catalog import class_of
 from batcher.errors import DiskError
 from batcher.events import EventKind
 from batcher.fetch import FetchError, FetchFault
-from batcher.generations import Generation, GenerationStatus, Look, RefusalKind, Sight
+from batcher.generations import ASSET_LIFE_S, Generation, GenerationStatus, Look, RefusalKind, Sight
 from batcher.policy import budget, retry
 from batcher.policy import submission as protocol
 from batcher.prices import usual_units
@@ -30,9 +30,6 @@ DOWNLOAD_TRIES = 6
 
 MAX_WORDS = 10
 """So many words for a status that nobody knows are told in a run, each once."""
-
-ASSET_LIFE_S = 30 * 86400.0
-"""Files are cleared after 30 days (API notes, 7)."""
 
 
 async def walk(s: Session, task: Task, *, is_ours: bool) -> Task:

@@ -10,10 +10,9 @@ from batcher.state.file import open_for_reading, storage_errors
 from batcher.state.secret import token_of
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable
     from pathlib import Path
-
-    from sqlite_utils import Database
 
 _OPEN = "'submitting','submitted','processing','succeeded','unclear'"
 """As the partial index `tasks_open` names them: what is looked through is what is open, however large the state."""
@@ -24,14 +23,14 @@ class Awaited:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._db: Database | None = None
+        self._db: sqlite3.Connection | None = None
         self._inode = 0
 
     def token(self) -> str:
         """The token of the state. Raises `StateError` or `DiskError` where it cannot be read."""
         db = self._current()
         with storage_errors(self.path):
-            token = token_of(db.conn)
+            token = token_of(db)
         if token is None:
             raise StateError(f"{self.path} has no callback token", hint="any run on this state makes one")
         return token
@@ -43,12 +42,12 @@ class Awaited:
             db = self._current()
             with storage_errors(self.path):
                 for each in ids:
-                    for row in db.query(
-                        f"SELECT external_task_id AS id FROM tasks WHERE status IN ({_OPEN})"
+                    for (ours,) in db.execute(
+                        f"SELECT external_task_id FROM tasks WHERE status IN ({_OPEN})"
                         " AND (generation_id = ? OR external_task_id = ?)",
                         (each, each),
                     ):
-                        found[row["id"]] = None
+                        found[ours] = None
         except BatcherError:
             self.close()
         return list(found)
@@ -59,7 +58,7 @@ class Awaited:
             self._db.close()
             self._db = None
 
-    def _current(self) -> Database:
+    def _current(self) -> sqlite3.Connection:
         with storage_errors(self.path):
             inode = os.stat(self.path).st_ino if self.path.exists() else -1  # noqa: PTH116 - the number is the point
         if self._db is None or inode != self._inode:

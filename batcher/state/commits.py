@@ -116,4 +116,4 @@ class Commits(Queries):
             self._db.rollback()
 
     def _run(self, statement: str) -> None:
-        self._db.conn.execute(statement)
+        self._db.execute(statement)

@@ -15,11 +15,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlite_utils import Database
-
 from batcher import folders
 from batcher.errors import BatcherError, DiskError, LockedError, StateError
-from batcher.state.schema import APPLICATION_ID, migrations
+from batcher.state.schema import APPLICATION_ID, STEPS, applied, pending
 from batcher.state.secret import ensure_token
 from batcher.state.shape import objection
 
@@ -28,6 +26,14 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT_S = 30.0
 """How long a write waits for a reader's tool that locked the file (a person's `sqlite3` shell, say)."""
+
+
+MAGIC = b"SQLite format 3\0"
+"""How every SQLite file begins (sqlite.org/fileformat.html)."""
+
+LOOKED_AT_BYTES = 64 * 2**20
+"""A state up to this size is looked through whenever it is opened. A greater one (150,000 tasks) would take seconds:
+`verify` does it. Damage that a run meets stops it, and what a task is sent with is held against its hash."""
 
 
 @contextmanager
@@ -90,7 +96,7 @@ def _holder(lock_path: Path) -> str:
     return "holder unknown"
 
 
-def open_for_writing(path: Path, network: str | None = None) -> Database:
+def open_for_writing(path: Path, network: str | None = None) -> sqlite3.Connection:
     """The one writing connection, migrated. The caller holds the lock. `network`: `network_mount` of the path.
 
     Raises `StateError` for a file that is damaged, not ours, or of a newer version; `DiskError` when it cannot be
@@ -113,15 +119,14 @@ def open_for_writing(path: Path, network: str | None = None) -> Database:
                 )
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")  # a signed URL is a secret also in a page that is free
-            connection.execute("PRAGMA foreign_keys = ON")
-            db = Database(connection, execute_plugins=False)
-            migrations.apply(db)
+            _migrate(connection)
+            connection.execute("PRAGMA foreign_keys = ON")  # a migration that makes a table anew could not go on
             ensure_token(connection)
-            return db
+            return connection
 
 
-def open_for_reading(path: Path) -> Database:
-    """A connection that cannot write; works while a run is going on."""
+def open_for_reading(path: Path, *, thorough: bool = False) -> sqlite3.Connection:
+    """A connection that cannot write; works while a run is going on. `thorough`: every page is looked at first."""
     if not path.exists():
         raise StateError(
             f"there is no state at {path}", hint="batcher run MANIFEST makes one; or name it: --state PATH"
@@ -129,13 +134,20 @@ def open_for_reading(path: Path) -> Database:
     with storage_errors(path):
         _refuse_empty(path)
         address = f"{path.absolute().as_uri()}?mode=ro"
-        with _kept(sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S)) as connection:
+        with _kept(sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
             _harden(connection)
-            _check(connection, path)
-            db = Database(connection, execute_plugins=False)
-            if migrations.pending(db):
+            _check(connection, path, thorough=thorough)
+            if pending(connection):
                 raise StateError(f"{path} is from an older version", hint="any run brings it up to date")
-            return db
+            return connection
+
+
+def open_nowhere() -> sqlite3.Connection:
+    """The tables of a new state, in memory."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for step in STEPS:
+        step(connection)
+    return connection
 
 
 def copy_into(path: Path, target: Path) -> None:
@@ -175,9 +187,16 @@ def _create(path: Path) -> None:
     with closing(sqlite3.connect(new, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA synchronous = EXTRA")
-        migrations.apply(Database(connection, execute_plugins=False))
+        _migrate(connection)
     new.replace(path)
     folders.sync(path.parent)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    if pending(connection):
+        from batcher.state.migrate import migrate  # noqa: PLC0415 - sqlite-utils: 100 ms that most runs do not need
+
+        migrate(connection)
 
 
 def _refuse_empty(path: Path) -> None:
@@ -189,19 +208,19 @@ def _refuse_empty(path: Path) -> None:
         )
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool = False) -> None:
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     if application_id != APPLICATION_ID:
         raise StateError(f"{path} is an SQLite file of another program", hint="name another file: --state PATH")
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    is_looked_at = thorough or path.stat().st_size <= LOOKED_AT_BYTES
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if is_looked_at else "ok"
     if verdict != "ok":
         raise StateError(f"{path} is damaged: {verdict}", hint=_restore_hint(path))
-    db = Database(connection, execute_plugins=False)
-    ours = {m.name for m in migrations._migrations}  # noqa: SLF001 - no public way to list a set's names
-    newer = [m.name for m in migrations.applied(db) if m.name not in ours]
+    had, ours = applied(connection), {step.__name__ for step in STEPS}
+    newer = [name for name in had if name not in ours]
     if newer:
         raise StateError(f"{path} was written by a newer batcher ({newer[-1]})", hint="pip install -U kling-batcher")
-    if why := objection(connection, applied=(m.name for m in migrations.applied(db))):
+    if why := objection(connection, applied=had):
         raise StateError(
             f"{path} holds {why}: it was changed by hand or made by somebody else",
             hint="name a state of your own: --state PATH; or, if you know the file, take that out with sqlite3",

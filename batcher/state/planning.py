@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batcher.catalog import class_of
 from batcher.errors import StateError
-from batcher.identity import content_hash, external_task_id
+from batcher.state.bulk import add_new, add_shared
 from batcher.state.records import Records
-from batcher.state.rows import task_of
-from batcher.tasks import NEXT, ErrorCode, Status
+from batcher.state.rows import bytes_of
+from batcher.state.slim import shared
+from batcher.tasks import NEXT, Status
 from batcher.text import command
 from batcher.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
+    from batcher.state.plan import Plan
+    from batcher.state.selection import Selection
     from batcher.tasks import Task, TaskSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """One task to add: what the manifest says, where its files go, what it may cost."""
-
-    spec: TaskSpec
-    output: str
-    """Below the output root, without extension."""
-    price_usd: float | None
-    price_is_estimate: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,106 +43,76 @@ class Planning(Records):
 
     def add(
         self,
-        wanted: Iterable[Wanted],
+        plan: Plan,
         *,
-        scope: str,
         namespace: str,
         attempts: int,
         used: Mapping[str, Used],
         unclear: str | None = None,
         now: float,
     ) -> list[Task]:
-        """Insert what is new; leave what is known alone. Returns the new tasks.
+        """Insert what is new of a plan; leave what is known alone. Returns the new tasks that are not pending.
 
         `used` maps a content hash to what the output folder knows of it: such a task was submitted by a state that
         is gone, so it starts in `submitting`, never in `pending`, and under the id it had. The others start in
         `unclear` where that has a reason: they may have been bought, too.
         """
-        added = []
-        for want in wanted:
-            spec = want.spec
-            content = content_hash(spec, scope=scope)
-            before = used.get(content)
-            number = before.attempt if before else 1
-            row = {
-                "job": spec.job,
-                "name": spec.name,
-                "edition": spec.edition,
-                "take": spec.take,
-                "scope": scope,
-                "content_hash": content,
-                "external_task_id": before.external_task_id
-                if before
-                else external_task_id(job=spec.job, content=content, namespace=namespace, attempt=number),
-                "status": Status.SUBMITTING if before else Status.UNCLEAR if unclear else Status.PENDING,
-                "prompt": str(spec.request.get("prompt", "")),
-                "request": json.dumps(dict(spec.request), ensure_ascii=False),
-                **{name: spec.request.get(name) for name in ("model_name", "mode", "duration", "aspect_ratio")},
-                "variables": json.dumps(dict(spec.variables), ensure_ascii=False),
-                "source": spec.source,
-                "priority": spec.priority,
-                "output": want.output,
-                "attempt": number,
-                "attempts_allowed": max(attempts, number),
-                "cost_usd": want.price_usd,
-                "cost_is_estimate": int(want.price_is_estimate),
-                "created_at": iso(now),
-            }
-            if unclear and not before:
-                row |= {"error_class": ErrorCode.UNCLEAR, "error_code": ErrorCode.UNMATCHED, "error_message": unclear}
-            task = self._insert(row)
-            if task is not None:
-                added.append(task)
-                if before:
-                    self._reserve(task, now=now, account=before.account, posts=before.posts)
-                elif unclear:
-                    self._reserve(task, now=now, account="", posts=1)
-                    self._attempt(task, "status = 'unclear', error_message = ?", unclear)
-        return added
-
-    def _insert(self, row: dict[str, Any]) -> Task | None:
-        """Insert a task unless its content is known; a path that another task owns gets six hex digits more."""
-        for output in (row["output"], f"{row['output']}-{row['content_hash'][:6]}"):
-            values = {**row, "output": output}
-            names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
-            try:
-                inserted = self._rows(
-                    f"INSERT INTO tasks ({names}) VALUES ({marks}) ON CONFLICT (content_hash) DO NOTHING RETURNING *",
-                    values,
+        last = self._value("SELECT coalesce(max(id), 0) FROM tasks")
+        add_new(self, plan, namespace=namespace, attempts=attempts, unclear=unclear, now=now)
+        if self._value("SELECT coalesce(max(id), 0) FROM tasks") == last:
+            return []
+        sent = []
+        for content, before in used.items():
+            for task in self._tasks(
+                "SELECT * FROM tasks WHERE content_hash = ? AND id > ?", (bytes_of(content), last)
+            ):
+                sent.append(
+                    self._put(
+                        task,
+                        Status.SUBMITTING,
+                        external_task_id=before.external_task_id,
+                        attempt=before.attempt,
+                        attempts_allowed=max(attempts, before.attempt),
+                        **NO_ERROR,
+                    )
                 )
-            except sqlite3.IntegrityError as exc:
-                if "tasks.output" not in str(exc) and "tasks_output" not in str(exc):
-                    raise
-                continue
-            return task_of(inserted[0]) if inserted else None
-        raise StateError(
-            f"two tasks of {row['job']} want the file {row['output']}", hint="give output.name another part"
-        )
+                self._reserve(sent[-1], now=now, account=before.account, posts=before.posts)
+        if not unclear:
+            return sent
+        doubtful = self._tasks("SELECT * FROM tasks WHERE status = 'unclear' AND id > ?", (last,))
+        for task in doubtful:
+            self._reserve(task, now=now, account="", posts=1)
+            self._attempt(task, "status = 'unclear', error_message = ?", unclear)
+        return sent + doubtful
 
-    def refresh(self, wanted: Mapping[str, tuple[str, int, str]], *, job: str, edition: str, scope: str) -> None:
+    def refresh(self, plan: Plan) -> None:
         """Mark what the manifest no longer names as orphaned, and what it names (again) as wanted.
 
-        `wanted` maps content hash to (name, priority, source): these may change without making a new task.
+        Name, priority and source may change without making a new task. Comes before `add`.
         """
-        for row in self._rows(
-            "SELECT id, content_hash, name, priority, source, orphaned FROM tasks"
-            " WHERE job = ? AND edition = ? AND scope = ? AND take NOT LIKE 'r%'",
-            (job, edition, scope),
-        ):
-            now_called = wanted.get(row["content_hash"])
-            if now_called is None:
-                if not row["orphaned"]:
-                    self._execute("UPDATE tasks SET orphaned = 1 WHERE id = ?", (row["id"],))
-            elif row["orphaned"] or now_called != (row["name"], row["priority"], row["source"]):
-                self._execute(
-                    "UPDATE tasks SET orphaned = 0, name = ?, priority = ?, source = ? WHERE id = ?",
-                    (*now_called, row["id"]),
-                )
+        if plan.is_first:
+            return
+        self._execute(f"UPDATE tasks SET orphaned = 1 WHERE {plan.orphaned} AND orphaned = 0", plan.key)
+        self._execute(
+            "UPDATE tasks SET orphaned = 0, name = w.name, priority = w.priority, source = w.source"
+            f" FROM {plan.table} w WHERE w.known = tasks.id AND (orphaned, tasks.name, tasks.priority, tasks.source)"
+            " IS NOT (0, w.name, w.priority, w.source)"
+        )
+
+    def price(self, selection: Selection, own: Mapping[str, float]) -> None:
+        """Give a price to what is bought next and has none: US dollars a clip by class. A known one stays."""
+        where, values = selection.where()
+        for name, usd in own.items():
+            self._execute(
+                f"UPDATE tasks SET cost_usd = ?, cost_is_estimate = 0 WHERE {where} AND cost_usd IS NULL"
+                " AND status IN ('pending','failed','unclear') AND class = (SELECT id FROM classes WHERE class = ?)",
+                [usd, *values, name],
+            )
 
     def take_over(self, task: Task, *, job: str, content: str) -> None:
         """A renamed job keeps its tasks: the ids they were bought under stay, the content is the new job's."""
         self._execute(
-            "UPDATE tasks SET job = ?, content_hash = ?, orphaned = 0 WHERE id = ?", (job, content, task.id)
+            "UPDATE tasks SET job = ?, content_hash = ?, orphaned = 0 WHERE id = ?", (job, bytes_of(content), task.id)
         )
 
     def inherit(self, task: Task, before: Used, *, instead: bool = False, now: float) -> Task:
@@ -204,18 +166,28 @@ class Planning(Records):
 
     def mend(self, task: Task, spec: TaskSpec, content: str) -> None:
         """A damaged row holds again what the manifest says; what became of the task stays as it is."""
+        parameters, class_id = self._share(spec.request)
         self._execute(
-            "UPDATE tasks SET job = ?, edition = ?, take = ?, content_hash = ?, prompt = ?, request = ? WHERE id = ?",
+            "UPDATE tasks SET job = ?, edition = ?, take = ?, content_hash = ?, prompt = ?, parameters = ?, class = ?"
+            " WHERE id = ?",
             (
                 spec.job,
                 spec.edition,
                 spec.take,
-                content,
+                bytes_of(content),
                 str(spec.request.get("prompt", "")),
-                json.dumps(dict(spec.request), ensure_ascii=False),
+                parameters,
+                class_id,
                 task.id,
             ),
         )
+
+    def _share(self, request: Mapping[str, Any]) -> tuple[int, int]:
+        """The numbers of what a request holds beside its prompt, and of its class."""
+        text = shared(dict(request))
+        add_shared(self, [(text, class_of(request))])
+        [row] = self._rows("SELECT id, class FROM parameters WHERE request = ?", (text,))
+        return row["id"], row["class"]
 
     def _reserve(self, task: Task, *, now: float, account: str, posts: int = 0) -> None:
         """The attempt's row: its price reserved, and the create call that may follow counted.
@@ -261,13 +233,13 @@ class Planning(Records):
         )
 
     def _one(self, statement: str, parameters: tuple[Any, ...], task: Task) -> Task:
-        rows = self._rows(f"{statement} RETURNING *", parameters)
-        if len(rows) != 1:
+        tasks = self._tasks(f"{statement} RETURNING *", parameters)
+        if len(tasks) != 1:
             raise StateError(
                 f"{task.name} is no longer {task.status} in {self.path}: something else changed it",
                 hint="let one program work on the state, and run again",
             )
-        return task_of(rows[0])
+        return tasks[0]
 
     def _attempt(self, task: Task, changes: str, *parameters: Any) -> None:
         self._execute(

@@ -2,173 +2,97 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from batcher.errors import UsageError
+from batcher.generations import ASSET_LIFE_S
 from batcher.policy.budget import Spent
-from batcher.policy.retry import LONGEST_WAIT_S
-from batcher.state.file import open_for_reading, storage_errors
-from batcher.state.rows import account_of, asset_of, attempt_of, durations_of, job_of, moment_of, task_of
+from batcher.state.counters import OPEN, Counters
+from batcher.state.rows import (
+    Expiring,
+    Line,
+    account_of,
+    asset_of,
+    attempt_of,
+    bytes_of,
+    durations_of,
+    job_of,
+    moment_of,
+)
+from batcher.state.selection import Selection
 from batcher.tasks import Status
-from batcher.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
-    from sqlite_utils import Database
+    from collections.abc import Iterable, Iterator, Sequence
 
     from batcher.policy.polling import Durations
     from batcher.state.rows import Account, Attempt, Job
     from batcher.tasks import Asset, Task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which tasks a command is about."""
-
-    job: str | None = None
-    edition: str | None = None
-    scope: str | None = None
-    include: tuple[str, ...] = ()
-    """Selectors: a name glob, `status:WORD` or `id:ID` (ours or the provider's). Any of them is enough."""
-    exclude: tuple[str, ...] = ()
-    ids: tuple[int, ...] | None = None
-    """Only these rows."""
-    orphaned: bool = False
-    """Whether tasks that the manifest no longer names count."""
-
-    def where(self) -> tuple[str, list[Any]]:
-        """An SQL condition over `tasks` and its parameters."""
-        terms, values = ["1"], []
-        for column, value in (("job", self.job), ("edition", self.edition), ("scope", self.scope)):
-            if value is not None:
-                terms.append(f"{column} = ?")
-                values.append(value)
-        if not self.orphaned:
-            terms.append("orphaned = 0")
-        if self.ids is not None:
-            terms.append("id IN (SELECT value FROM json_each(?))")
-            values.append(json.dumps(self.ids))
-        if self.include:
-            terms.append("(" + " OR ".join(_term(s, values) for s in self.include) + ")")
-        terms.extend(f"NOT {_term(selector, values)}" for selector in self.exclude)
-        return " AND ".join(terms), values
+_FAILED = frozenset({Status.FAILED, Status.CANCELLED})
+_OPEN = frozenset({Status.SUBMITTING, Status.SUBMITTED, Status.PROCESSING, Status.SUCCEEDED, Status.UNCLEAR})
 
 
-def _term(selector: str, values: list[Any]) -> str:
-    kind, colon, word = selector.partition(":")
-    if colon and kind == "status":
-        if word not in list(Status):
-            raise UsageError(f"-s {selector}: no such status", hint=f"one of {', '.join(Status)}")
-        values.append(word)
-        return "(status = ?)"
-    if colon and kind == "id":
-        values.extend((word, word))
-        return "(external_task_id = ? OR generation_id IS ?)"  # with `=` a NULL would be outside of NOT, too
-    values.append(selector.replace("[!", "[^"))  # a shell takes either
-    return "(name GLOB ?)"
-
-
-class Queries:
+class Queries(Counters):
     """Reads. Every method answers from the file as it is now."""
-
-    def __init__(self, db: Database, path: Path) -> None:
-        self._db = db
-        self.path = path
-        self.run_id: str | None = None
-
-    @classmethod
-    def open(cls, path: Path) -> Queries:
-        return Queries(open_for_reading(path), path)
-
-    def close(self) -> None:
-        self._db.close()
 
     # ---- tasks ----------------------------------------------------------------------------------------------
 
     def tasks(self, selection: Selection, *, statuses: Iterable[Status] = (), limit: int | None = None) -> list[Task]:
         """Tasks in the order they are submitted: highest priority first, then as planned."""
-        where, values = selection.where()
-        wanted = list(statuses)
-        if wanted:
-            where += f" AND status IN ({', '.join('?' * len(wanted))})"
-            values += wanted
+        statement, values = _picked(selection, statuses)
         bound = "" if limit is None else f" LIMIT {int(limit)}"
-        return [
-            task_of(row)
-            for row in self._rows(f"SELECT * FROM tasks WHERE {where} ORDER BY priority DESC, id{bound}", values)
-        ]
+        return self._tasks(f"{statement} ORDER BY priority DESC, id{bound}", values)
 
-    def ready(self, selection: Selection, *, now: float, limit: int) -> list[Task]:
-        """Pending tasks whose time has come, or is further away than any wait: the clock was set back."""
-        where, values = selection.where()
-        rows = self._rows(
-            f"SELECT * FROM tasks WHERE {where} AND status = 'pending'"
-            " AND (not_before IS NULL OR not_before <= ? OR not_before > ?)"
-            f" ORDER BY priority DESC, id LIMIT {int(limit)}",
-            [*values, iso(now), iso(now + LONGEST_WAIT_S)],
-        )
-        return [task_of(row) for row in rows]
-
-    def waiting(self, selection: Selection) -> tuple[int, str | None]:
-        """How many are pending, and when the first of those that wait for a time may go."""
-        where, values = selection.where()
-        row = self._rows(
-            f"SELECT count(*) AS n, min(not_before) AS due FROM tasks WHERE {where} AND status = 'pending'", values
-        )[0]
-        if row["due"] is not None:
-            moment_of(row["due"], "the time that a task waits for")
-        return row["n"], row["due"]
+    def each(self, selection: Selection, *, statuses: Iterable[Status] = ()) -> Iterator[Task]:
+        """The same one by one, as planned; nothing may be written before the last."""
+        statement, values = _picked(selection, statuses)
+        return self.stream(f"{statement} ORDER BY id", values)
 
     def open_tasks(self, scope: str) -> list[Task]:
         """What an earlier run left between pending and done, over all jobs of the account."""
-        return [
-            task_of(row)
-            for row in self._rows(
-                "SELECT * FROM tasks WHERE scope = ?"
-                " AND status IN ('submitting','submitted','processing','succeeded','unclear') ORDER BY id",
-                (scope,),
-            )
-        ]
-
-    def in_flight(self, scope: str, *, overdue_before: float) -> int:
-        """How many of the account's slots this state holds, or may hold.
-
-        An overdue task counts until it was submitted before `overdue_before` (Unix seconds).
-        """
-        row = self._rows(
-            "SELECT count(*) AS n FROM tasks WHERE scope = ?"
-            " AND status IN ('submitting','submitted','processing','succeeded','unclear')"  # names the partial index
-            " AND status IN ('submitting','submitted','processing') AND NOT (overdue = 1 AND submitted_at < ?)",
-            (scope, iso(overdue_before)),
-        )[0]
-        return int(row["n"])
-
-    def counts(self, selection: Selection) -> dict[str, int]:
-        where, values = selection.where()
-        rows = self._rows(f"SELECT status, count(*) AS n FROM tasks WHERE {where} GROUP BY status", values)
-        return {row["status"]: row["n"] for row in rows}
-
-    def orphans(self, *, job: str, edition: str, scope: str) -> int:
-        return int(
-            self._rows(
-                "SELECT count(*) AS n FROM tasks WHERE job = ? AND edition = ? AND scope = ? AND orphaned = 1",
-                (job, edition, scope),
-            )[0]["n"]
-        )
+        return self._tasks(f"SELECT * FROM tasks WHERE scope = ? AND {OPEN} ORDER BY id", (scope,))
 
     def known(self, hashes: Sequence[str]) -> dict[str, Task]:
         """The tasks with these content hashes."""
         found: dict[str, Task] = {}
-        for start in range(0, len(hashes), 500):
-            part = list(hashes[start : start + 500])
+        wanted = [content for each in hashes if (content := bytes_of(each))]
+        for start in range(0, len(wanted), 500):
+            part = wanted[start : start + 500]
             marks = ", ".join("?" * len(part))
-            for row in self._rows(f"SELECT * FROM tasks WHERE content_hash IN ({marks})", part):
-                found[row["content_hash"]] = task_of(row)
+            found |= {
+                task.content_hash: task
+                for task in self._tasks(f"SELECT * FROM tasks WHERE content_hash IN ({marks})", part)
+            }
         return found
+
+    def priced(self, selection: Selection, chosen: str, values: Sequence[str], *, limit: int | None) -> Counter[Line]:
+        """How many pending ones of which class cost how much; at most `limit` are counted.
+
+        `chosen` is a condition over `name`, `values` are its parameters.
+        """
+        where, known = selection.where()
+        rows = self._rows(
+            f"SELECT c.class, cost_usd, cost_is_estimate, count(*) AS n FROM (SELECT class AS number, cost_usd,"
+            f" cost_is_estimate FROM tasks WHERE {where} AND status = 'pending' AND {chosen} LIMIT ?)"
+            " JOIN classes c ON c.id = number GROUP BY number, cost_usd, cost_is_estimate",
+            [*known, *values, -1 if limit is None else limit],
+        )
+        return Counter({Line(row["class"], row["cost_usd"], bool(row["cost_is_estimate"])): row["n"] for row in rows})
+
+    def by_class(self, selection: Selection, *, running: bool) -> Counter[str]:
+        """How many of each class wait, or are at the provider. Looks at each of them in an index."""
+        where, values = selection.where()
+        some = f"{OPEN} AND status IN ('submitting','submitted','processing')" if running else "status = 'pending'"
+        rows = self._rows(
+            f"SELECT c.class, n FROM (SELECT class AS number, count(*) AS n FROM tasks WHERE {where} AND {some}"
+            " GROUP BY class) JOIN classes c ON c.id = number",
+            values,
+        )
+        return Counter({row["class"]: row["n"] for row in rows})
 
     def find_task(self, name: str, *, job: str | None = None) -> Task:
         """The task a person means: its name in the newest edition, `name@edition`, or an id of ours.
@@ -194,17 +118,16 @@ class Queries:
         if len(newest) > 1:
             ids = ", ".join(sorted(f"{j} ({s}): {r['external_task_id']}" for (j, s), r in newest.items()))
             raise UsageError(f"{name!r} is a task of several jobs", hint=f"name it by its id.  {ids}")
-        return task_of(next(iter(newest.values())))
+        return self._task(next(iter(newest.values())))
 
     def task(self, task_id: int) -> Task:
-        return task_of(self._rows("SELECT * FROM tasks WHERE id = ?", (task_id,))[0])
+        return self._tasks("SELECT * FROM tasks WHERE id = ?", (task_id,))[0]
 
     def task_of(self, external_id: str) -> Task:
         """The task that this id, the newest or an earlier one, was an attempt of."""
-        rows = self._rows(
+        return self._tasks(
             "SELECT t.* FROM tasks t JOIN attempts a ON a.task = t.id WHERE a.external_task_id = ?", (external_id,)
-        )
-        return task_of(rows[0])
+        )[0]
 
     def attempt(self, external_id: str) -> Attempt | None:
         rows = self._rows("SELECT * FROM attempts WHERE external_task_id = ?", (external_id,))
@@ -241,7 +164,7 @@ class Queries:
                 f"SELECT * FROM assets WHERE kind = 'video' AND task IN (SELECT id FROM tasks WHERE {where})", values
             )
         }
-        return [(task_of(row), assets[row["id"]]) for row in tasks if row["id"] in assets]
+        return [(self._task(row), assets[row["id"]]) for row in tasks if row["id"] in assets]
 
     def control(self, scope: str, key_fingerprint: str) -> tuple[str, str] | None:
         """The newest submission accepted under this key (our id, the provider's), to prove a look-up with."""
@@ -274,7 +197,8 @@ class Queries:
         """Every id that the state has: ours of each attempt, and the provider's; with the content it stands for."""
         found: dict[str, str] = {}
         for row in self._rows(
-            "SELECT t.content_hash, t.external_task_id AS ours, a.external_task_id AS sent, a.task_id FROM tasks t"
+            "SELECT lower(hex(t.content_hash)) AS content_hash, t.external_task_id AS ours,"
+            " a.external_task_id AS sent, a.task_id FROM tasks t"
             " LEFT JOIN attempts a ON a.task = t.id WHERE t.scope = ?",
             (scope,),
         ):
@@ -300,22 +224,6 @@ class Queries:
 
     # ---- jobs, accounts, runs -------------------------------------------------------------------------------
 
-    def editions(self, *, job: str, scope: str) -> list[tuple[str, int]]:
-        """A job's editions, newest first, with how many of their tasks still want work.
-
-        An overdue one is at the provider and may stay there for ever, and a clip that a run could not fetch may never
-        come: each run looks at them, and none waits for them.
-        """
-        rows = self._rows(
-            "SELECT edition, max(id) AS newest, sum(status IN ('pending','submitting')"
-            " OR (status = 'succeeded' AND error_code IS NULL)"
-            " OR (status IN ('submitted','processing') AND NOT overdue)) AS unfinished"
-            " FROM tasks WHERE job = ? AND scope = ? AND orphaned = 0"
-            " GROUP BY edition ORDER BY newest DESC",
-            (job, scope),
-        )
-        return [(row["edition"], row["unfinished"]) for row in rows]
-
     def jobs(self) -> list[Job]:
         return [job_of(row) for row in self._rows("SELECT * FROM jobs ORDER BY updated_at DESC, job")]
 
@@ -331,18 +239,26 @@ class Queries:
         )
         return account_of(rows[0]) if rows else None
 
-    def expiring(self, *, job: str, scope: str) -> list[tuple[str, str]]:
-        """Finished clips that are not home yet and when their URL dies, the most urgent first."""
+    def expiring(self, *, job: str, scope: str) -> list[Expiring]:
+        """Clips that are finished and not home, or may be, and when the provider deletes each; the first first."""
         rows = self._rows(
-            "SELECT t.name, a.asset_expires_at FROM tasks t"
+            "SELECT t.name, t.status, a.asset_expires_at AS told,"
+            " coalesce(a.submitted_at, t.submitted_at) AS submitted FROM tasks t"
             " JOIN attempts a ON a.external_task_id = t.external_task_id"
-            " WHERE t.job = ? AND t.scope = ? AND t.status = 'succeeded' AND a.asset_expires_at IS NOT NULL"
-            " ORDER BY a.asset_expires_at LIMIT 100",
+            f" WHERE t.job = ? AND t.scope = ? AND t.{OPEN} AND t.status IN ('submitted','processing','succeeded')"
+            " AND (told IS NOT NULL OR submitted IS NOT NULL)",
             (job, scope),
         )
-        for row in rows:
-            moment_of(row["asset_expires_at"], f"the end of the clip of {row['name']}")
-        return [(row["name"], row["asset_expires_at"]) for row in rows]
+        clips = [
+            Expiring(
+                name=row["name"],
+                status=Status(row["status"]),
+                dies_at=moment_of(row["told"] or row["submitted"], f"the end of the clip of {row['name']}")
+                + (0.0 if row["told"] else ASSET_LIFE_S),
+            )
+            for row in rows
+        ]
+        return sorted(clips, key=attrgetter("dies_at"))
 
     def last_run(self, job: str | None = None) -> dict[str, Any] | None:
         rows = self._rows(
@@ -367,14 +283,16 @@ class Queries:
                 durations[row["class"]] = durations_of(row)
         return limit, durations
 
-    # ---- the machinery --------------------------------------------------------------------------------------
 
-    def _rows(self, statement: str, parameters: Any = ()) -> list[dict[str, Any]]:
-        with storage_errors(self.path):
-            cursor = self._db.conn.execute(statement, parameters)  # `Database.query` makes a savepoint for each
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor]
-
-    def _execute(self, statement: str, parameters: Any = ()) -> None:
-        with storage_errors(self.path):
-            self._db.conn.execute(statement, parameters)
+def _picked(selection: Selection, statuses: Iterable[Status]) -> tuple[str, list[Any]]:
+    """The statement that reads these tasks. Where an index holds few of them, the words of it are in the query."""
+    where, values = selection.where()
+    wanted = list(statuses)
+    if wanted:
+        where += f" AND status IN ({', '.join('?' * len(wanted))})"
+        values += wanted
+        if _OPEN.issuperset(wanted):
+            where += f" AND {OPEN}"
+        elif _FAILED.issuperset(wanted):
+            where += " AND status IN ('failed','cancelled')"
+    return f"SELECT * FROM tasks WHERE {where}", values

@@ -9,6 +9,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from batcher import __version__
+from batcher.state import slim
 from batcher.state.commits import Commits
 from batcher.times import iso
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 
 class Records(Commits):
     """Adds the bookkeeping to the transactions."""
+
+    def recount(self) -> int:
+        """Count all tasks anew where the counters are wrong. Returns how many were; reads every task."""
+        wrong = self.miscounted()
+        if wrong:
+            with self.transaction():
+                self._execute("DELETE FROM counters")
+                self._execute(slim.RECOUNT, {"above": 0})
+        return wrong
 
     def begin_run(self, run: Run) -> None:
         self.run_id = run.id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batcher.errors import StateError
 from batcher.policy.polling import Durations
@@ -66,6 +66,24 @@ class Attempt:
     asset_expires_at: str | None
 
 
+class Expiring(NamedTuple):
+    """A clip that the provider will delete."""
+
+    name: str
+    status: Status
+    dies_at: float
+    """Unix seconds; where the provider did not say it yet, 30 days after the task was submitted."""
+
+
+class Line(NamedTuple):
+    """What tasks on a bill have in common."""
+
+    name: str
+    """Their class."""
+    usd: float | None
+    is_estimate: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One row of `runs`, as it begins."""
@@ -89,8 +107,25 @@ def unreadable(what: str, error: BaseException) -> StateError:
     )
 
 
-def task_of(row: Mapping[str, Any]) -> Task:
+def parameters_of(number: int, text: str | None) -> dict[str, Any]:
+    """What a row of `parameters` says of a request, beside its prompt."""
+    try:
+        return _mapping(text or "")
+    except _UNREADABLE as exc:
+        raise unreadable(f"row {number} of parameters", exc) from exc
+
+
+def bytes_of(content: str) -> bytes | None:
+    """A content hash as the state keeps it; None for a text that is none."""
+    try:
+        return bytes.fromhex(content)
+    except ValueError:
+        return None
+
+
+def task_of(row: Mapping[str, Any], parameters: Mapping[str, Any]) -> Task:
     """One `tasks` row as a value. A status outside the known ones stops the run: somebody edited by hand."""
+    prompt = row["prompt"]
     try:
         for moment in ("not_before", "created_at", "submitted_at", "finished_at"):
             if row[moment] is not None:
@@ -102,10 +137,10 @@ def task_of(row: Mapping[str, Any]) -> Task:
             edition=row["edition"],
             take=row["take"],
             scope=row["scope"],
-            content_hash=row["content_hash"],
+            content_hash=row["content_hash"].hex(),
             status=Status(row["status"]),
             external_task_id=row["external_task_id"],
-            request=_mapping(row["request"]),
+            request={"prompt": prompt, **parameters} if prompt else parameters,
             source=row["source"],
             priority=row["priority"],
             output=row["output"],

@@ -1,4 +1,4 @@
-"""Tables, indexes and views of the state, as migrations. A migration that was released is never edited.
+"""Tables, indexes, triggers and views of the state, as migrations. A migration that was released is never edited.
 
 Times are ISO-8601 UTC text, money is US dollars, sizes are bytes. The API key is nowhere in it; asset URLs are kept
 until the clip is downloaded, then cut at their query.
@@ -8,30 +8,57 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlite_utils import Migrations
+from batcher.state import slim
 
 if TYPE_CHECKING:
-    from sqlite_utils import Database
+    import sqlite3
+    from collections.abc import Callable
 
 APPLICATION_ID = 0x62746368
 """`btch`: tells our files from others (`PRAGMA application_id`)."""
 
-migrations = Migrations("batcher")
+MIGRATION_SET = "batcher"
+"""The name of ours among the migrations of a file, as sqlite-utils keeps them."""
 
 STATUSES = "'pending','submitting','submitted','processing','succeeded','downloaded','failed','unclear','cancelled'"
 
 
-@migrations()
-def m001_tables(db: Database) -> None:
+def m001_tables(db: sqlite3.Connection) -> None:
     """Everything of version 0.1."""
     for statement in TABLES + INDEXES + VIEWS:
         db.execute(statement)
 
 
-@migrations()
-def m003_secrets(db: Database) -> None:
+def m002_million(db: sqlite3.Connection) -> None:
+    """What tasks share stands once; counters."""
+    slim.shorten(db)
+
+
+def m003_secrets(db: sqlite3.Connection) -> None:
     """The callback token has a place of its own, which nothing that is shown or exported reads."""
     db.execute("CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
+
+
+STEPS: list[Callable[[sqlite3.Connection], None]] = [m001_tables, m002_million, m003_secrets]
+"""The migrations in their order; each is known by its name."""
+
+
+def applied(connection: sqlite3.Connection) -> list[str]:
+    """The names of the migrations that a file has had.
+
+    Read without sqlite-utils, which takes as long to load as all the rest of the state: `migrate` is for what it
+    makes, a new state or an older one.
+    """
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone():
+        return []
+    rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (MIGRATION_SET,))
+    return [name for (name,) in rows]
+
+
+def pending(connection: sqlite3.Connection) -> list[str]:
+    """The names of those that it has not had yet."""
+    had = applied(connection)
+    return [step.__name__ for step in STEPS if step.__name__ not in had]
 
 
 TABLES = (

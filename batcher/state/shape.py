@@ -1,7 +1,7 @@
 """Whether the tables of a state file are those we made: a stranger's may hold SQL that runs on our writes.
 
-Tables, views and indexes that a person added beside ours are theirs to have: nothing here reads them. A trigger is
-another matter, as it fires on what we write; so is a table of ours that was made anew with other rules.
+Tables, views and indexes that a person added beside ours are theirs to have: nothing here reads them. A trigger not
+ours is another matter, as it fires on what we write; so is a table of ours that was made anew with other rules.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from contextlib import closing
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sqlite_utils import Database
-
-from batcher.state.schema import migrations
+from batcher.state.schema import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,11 +25,12 @@ def objection(connection: sqlite3.Connection, *, applied: Iterable[str]) -> str 
     `applied` names the migrations that the file says it has had.
     """
     found = {}
+    ours = _ours(tuple(applied))
     for kind, name, table, sql in connection.execute(_MASTER):
-        if kind == "trigger":
-            return f"the trigger {name!r} on {table}"
         found[name] = (kind, _bare(sql or ""))
-    for name, (kind, sql) in _ours(tuple(applied)).items():
+        if kind == "trigger" and ours.get(name) != found[name]:
+            return f"the trigger {name!r} on {table}"
+    for name, (kind, sql) in ours.items():
         if name not in found:
             if kind != "view":
                 return f"no {kind} {name}"
@@ -43,9 +42,10 @@ def objection(connection: sqlite3.Connection, *, applied: Iterable[str]) -> str 
 @cache
 def _ours(applied: tuple[str, ...]) -> dict[str, tuple[str, str]]:
     """Name to kind and statement, as the migrations of this version make them."""
-    pending = [m.name for m in migrations._migrations if m.name not in applied]  # noqa: SLF001 - no public list
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        migrations.apply(Database(connection, execute_plugins=False), stop_before=pending)
+        for step in STEPS:
+            if step.__name__ in applied:
+                step(connection)
         return {
             name: (kind, _bare(sql))
             for kind, name, _, sql in connection.execute(_MASTER)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from batcher.errors import StateError
 from batcher.identity import external_task_id, is_intact
 from batcher.policy.retry import needs_a_new_id
-from batcher.state.file import open_for_writing
+from batcher.state.file import LOOKED_AT_BYTES, MAGIC, open_for_writing
 from batcher.state.mounts import network_mount
 from batcher.state.planning import NO_ERROR, Planning
 from batcher.state.secret import token_of
@@ -48,18 +48,22 @@ class Store(Planning):
         """The kind of network file system that the state is on, if it is."""
         super().__init__(open_for_writing(path, self.lies_on), path)
         self._is_locked = is_locked
-        self._inode = os.stat(path).st_ino  # noqa: PTH116 - the number is the point
+        self._file = os.open(path, os.O_RDONLY)  # until SQLite's own is closed: that would let go of SQLite's locks
+        self._inode = os.fstat(self._file).st_ino
+        if path.stat().st_size <= LOOKED_AT_BYTES:
+            self.recount()
 
     def check_alive(self) -> None:
         """Raise `StateError` if the file we write to is no longer the file at its path.
 
-        In WAL mode every write to a deleted file "succeeds" into nothing; the run would pay without a record.
+        In WAL mode every write to a deleted file "succeeds" into nothing; the run would pay without a record. One
+        that is overwritten goes unnoticed, too, while SQLite has the pages that it needs in memory.
         """
         try:
             alive = os.stat(self.path).st_ino == self._inode and self._is_locked()  # noqa: PTH116
         except FileNotFoundError:
             alive = False
-        if not alive:
+        if not alive or os.pread(self._file, len(MAGIC), 0) != MAGIC:
             raise StateError(
                 f"{self.path} or its lock was deleted or replaced while this run was using it",
                 hint="nothing more was sent; put the file back, or run again (nothing is paid twice)",
@@ -67,7 +71,7 @@ class Store(Planning):
 
     def callback_token(self) -> str:
         """The secret end of this state's callback address."""
-        return str(token_of(self._db.conn))  # opened for writing, it has one
+        return str(token_of(self._db))  # opened for writing, it has one
 
     def close(self) -> None:
         """The log goes into the file first: a reader that stays would keep it, with all that was deleted since."""
@@ -75,6 +79,9 @@ class Store(Planning):
             self._db.execute("PRAGMA busy_timeout = 0")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         super().close()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     # ---- buying ---------------------------------------------------------------------------------------------
 

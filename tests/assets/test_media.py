@@ -48,3 +48,19 @@ def test_a_picture_larger_than_any_clip_is_not_decoded(tmp_path, clip, monkeypat
     monkeypatch.setattr(media, "_MAX_PIXELS", 64 * 36 - 1)
     with pytest.raises(BrokenClipError, match="size"):
         media.first_picture(write(tmp_path, clip))
+
+
+def test_memory_is_given_back_from_time_to_time_and_where_that_is_not_known_nothing_happens(
+    tmp_path, clip, monkeypatch
+):
+    asked = []
+
+    def library(name):
+        asked.append(name)
+        raise OSError("no such library")
+
+    monkeypatch.setattr(media.sys, "platform", "linux")
+    monkeypatch.setattr("ctypes.CDLL", library)
+    for _ in range(2 * media._TIDY_EVERY):
+        media.first_picture(write(tmp_path, clip))
+    assert len(asked) == 2

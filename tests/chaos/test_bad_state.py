@@ -82,7 +82,7 @@ def made_up(weather):
 
 
 def no_request(weather):
-    weather.edit("UPDATE tasks SET request = 'A wave' WHERE status = 'pending'")
+    weather.edit("UPDATE parameters SET request = 'A wave'")
 
 
 def bought_again(weather):
@@ -92,7 +92,7 @@ def bought_again(weather):
 def bit(weather):
     """One bit of a prompt that waits, in the file itself: `over` becomes `over` with another letter."""
     [(prompt,)] = weather.rows("SELECT prompt FROM tasks WHERE status = 'pending'")
-    before = f'"prompt": "{prompt}"'.encode()
+    before = prompt.encode()
     assert weather.intact.count(before) == 1
     weather.state.write_bytes(weather.intact.replace(before, before.replace(b"breaks", b"creaks")))
 
@@ -114,7 +114,7 @@ def bit_of_an_id(weather):
         (foreign, r"state\.db is an SQLite file of another program"),
         (newer, r"state\.db was written by a newer batcher \(m999_colours\)"),
         (made_up, r"state\.db is damaged: CHECK constraint failed in tasks"),
-        (no_request, r"task 4 \(wave-3-t1\) in the state cannot be read"),
+        (no_request, r"row 1 of parameters in the state cannot be read"),
         (bought_again, r"waits in state\.db, but was accepted as generation \d+"),
         (bit, r"the row of wave-3-t1 \(task 4\) is damaged"),
         (bit_of_an_id, r"wave-2-t1 was being submitted under an id of which the state knows no attempt"),

@@ -28,7 +28,8 @@ LOCAL = "http://127.0.0.1:0"
 @pytest.fixture
 def hardly_polls(monkeypatch):
     """Without a hint the next look is an hour away."""
-    monkeypatch.setattr("batcher.runner.walk._next_look", lambda *_: 3600.0)
+    monkeypatch.setattr("batcher.runner.waiting._gap_s", lambda *_: 3600.0)
+    monkeypatch.setattr("batcher.runner.watch.LIST_FROM", 1_000_000)
 
 
 def token() -> str:

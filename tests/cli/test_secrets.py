@@ -57,7 +57,7 @@ def test_a_whole_run_logs_neither_key_nor_signature(cli, paid, caplog):
     assert "Signature=" not in text
 
 
-@pytest.mark.parametrize("where", ["batcher.prepare.content_hash", "batcher.assets.folder.Folder._finish"])
+@pytest.mark.parametrize("where", ["batcher.prepare.Wanted", "batcher.assets.folder.Folder._finish"])
 def test_a_defect_shows_places_and_no_values(cli, paid, monkeypatch, where):
     """Neither the words of the exception nor the locals of its frames: they may be a key, or a signed URL."""
 

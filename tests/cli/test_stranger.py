@@ -134,7 +134,7 @@ def test_a_state_edited_by_hand_stops_no_run_with_a_defect(cli, manifest):
     assert cli("run", manifest).code == 0
     keep()
     cases = [
-        ("succeeded", "tasks", "request", "[" * 50_000), ("pending", "tasks", "request", "[]"),
+        ("succeeded", "parameters", "request", "[" * 50_000), ("pending", "parameters", "request", "[]"),
         ("processing", "tasks", "submitted_at", "yesterday"), ("succeeded", "tasks", "finished_at", "x"),
         ("pending", "tasks", "not_before", "zzz"), ("succeeded", "tasks", "output", "../../x"),
         ("succeeded", "tasks", "output", "a" * 300), ("succeeded", "tasks", "output", "a\0b"),

@@ -63,7 +63,7 @@ def test_the_next_command_can_be_pasted_whatever_a_state_calls_its_manifest(cli,
     path = "a b; $(true).yaml"
     with contextlib.closing(sqlite3.connect("state.db")) as state, state:
         state.execute("UPDATE jobs SET manifest = ?", (path,))
-        state.execute("UPDATE tasks SET request = replace(request, 'heron', 'egret')")
+        state.execute("UPDATE tasks SET prompt = replace(prompt, 'heron', 'egret')")
     commands = [
         shlex.split(line.removeprefix("next:")) for line in cli("verify").out.splitlines() if "recover" in line
     ]

@@ -34,7 +34,8 @@ from batcher.runner.session import Stop
 from batcher.simulator import Settings, World
 from batcher.simulator.app import create_app
 from batcher.simulator.clips import sample
-from batcher.state.queries import Queries, Selection
+from batcher.state.queries import Queries
+from batcher.state.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

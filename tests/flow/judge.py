@@ -17,10 +17,10 @@ from .harness import PRICE_USD
 from .life import KEYS, Life, author_of, clip_of
 
 if TYPE_CHECKING:
-    from batcher.prepare import Prepared
     from batcher.tasks import Asset, Task
 
     from .harness import Ran
+    from .life import Ahead
 
 KNOWN = (Status.SUBMITTED, Status.PROCESSING, Status.SUCCEEDED, Status.DOWNLOADED)
 """Statuses that claim a generation."""
@@ -112,7 +112,7 @@ def rows_are_true(life: Life) -> None:
 def videos(life: Life) -> list[tuple[Task, Asset]]:
     if not life.state.exists():
         return []
-    from batcher.state.queries import Selection  # noqa: PLC0415
+    from batcher.state.selection import Selection  # noqa: PLC0415
 
     state = Queries.open(life.state)
     try:
@@ -193,7 +193,7 @@ def ended(life: Life, ran: Ran | None) -> None:
         assert not paid, f"exit 0, and these are not home: {paid}"
 
 
-def run_ended(life: Life, ran: Ran | None, prepared: Prepared, chosen: set[str], *, limited: bool) -> None:
+def run_ended(life: Life, ran: Ran | None, prepared: Ahead, chosen: set[str], *, limited: bool) -> None:
     """After `run`: exit 0 says that all that it was asked for is home."""
     if ran is None or ran.summary is None:
         return

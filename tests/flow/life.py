@@ -31,13 +31,13 @@ from batcher.prepare import prepare
 from batcher.simulator.clips import sample
 from batcher.simulator.faults import Moods
 from batcher.state.queries import Queries
+from batcher.tasks import Status
 
 from .harness import KEY, Lab, Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batcher.prepare import Prepared
     from batcher.tasks import Task
 
     from .harness import Ran
@@ -106,6 +106,21 @@ class Consent:
     """After any failure."""
     again: int = 0
     """Though the last one may still come, or has: `--pay-again`, `--buy-again`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ahead:
+    """What a run would do, as far as the judge asks."""
+
+    job: str
+    edition: str
+    unfinished_edition: bool
+    hashes: tuple[str, ...]
+    """Of what the manifest wants; nothing for an unfinished edition."""
+    known: frozenset[str]
+    names: frozenset[str]
+    renamed: dict[str, Task]
+    has_work: bool
 
 
 class Life(Lab):
@@ -199,16 +214,23 @@ class Life(Lab):
         now.again += was.again
         self._same[old] = new
 
-    def look_ahead(self, edition: str | None = None) -> Prepared:
+    def look_ahead(self, edition: str | None = None) -> Ahead:
         """What a run would do, read as `plan` reads it; every id that may come of it is known from now on."""
-        state = Queries.open(self.state) if self.state.exists() else None
-        try:
+        with contextlib.closing(Queries.open(self.state) if self.state.exists() else Queries.empty()) as state:
             now = datetime.fromtimestamp(self.clock.start, UTC)
             loaded = load(self.manifest_path)
-            prepared = prepare(loaded, endpoint=self.endpoint, state=state, now=now, edition=edition)
-        finally:
-            if state:
-                state.close()
+            plan = prepare(loaded, endpoint=self.endpoint, state=state, now=now, edition=edition)
+            known = plan.known()
+            prepared = Ahead(
+                job=plan.job,
+                edition=plan.edition,
+                unfinished_edition=plan.unfinished_edition,
+                hashes=tuple(plan.plan.hashes()),
+                known=frozenset(task.content_hash for task in known),
+                names=frozenset([*plan.plan.names(), *(task.name for task in known)]),
+                renamed=plan.renamed,
+                has_work=bool(plan.new(limit=1) or plan.in_flight or plan.known(Status.PENDING)),
+            )
         for content in {*prepared.hashes, *prepared.known} - self.jobs.keys():
             self.jobs[content] = (prepared.job, prepared.edition)
             for key in KEYS:

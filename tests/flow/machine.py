@@ -184,8 +184,7 @@ class Machine(RuleBasedStateMachine):
         self._run([], {"edition": f"e{min(edition, self.life.wishes.edition)}"}, adopts=True)
 
     def _has_work(self) -> bool:
-        prepared = self.life.look_ahead()
-        return bool(prepared.new() or prepared.in_flight or prepared.by_status(Status.PENDING))
+        return self.life.look_ahead().has_work
 
     def _run(self, troubles: list[tuple[Any, ...]], options: dict[str, Any], *, adopts: bool) -> Ran | None:
         """Whoever runs wants something: a job that is all home gets a new edition."""
@@ -210,8 +209,7 @@ class Machine(RuleBasedStateMachine):
         assert ran is not None, life.told[-1]
         judge.ended(life, ran)
         include = options.get("include", ("*",))
-        named = {w.spec.name for w in prepared.wanted} | {task.name for task in prepared.known.values()}
-        chosen = {name for name in named if any(fnmatchcase(name, pattern) for pattern in include)}
+        chosen = {name for name in prepared.names if any(fnmatchcase(name, pattern) for pattern in include)}
         judge.run_ended(life, ran, prepared, chosen, limited="limit" in options)
         if budget is not None and not self.was_renamed and not self.life.was_forgotten:
             after = judge.money(life, prepared.job, prepared.edition)

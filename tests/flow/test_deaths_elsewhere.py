@@ -15,7 +15,7 @@ from scenes import Scene, deaths, dying_retries, judge, live, live_on, retry, ru
 
 from batcher.assets import Folder
 from batcher.errors import UsageError
-from batcher.state.schema import migrations
+from batcher.state import schema
 from batcher.tasks import Status
 
 resolving = importlib.import_module("batcher.cli.resolve")
@@ -57,17 +57,17 @@ def test_a_state_appears_whole_or_not_at_all(tmp_path):
 @pytest.fixture
 def later_version():
     """What batcher will be one day: its set of migrations has one more. Returns what makes a life one of today."""
-    today = list(migrations._migrations)
+    today = list(schema.STEPS)
 
-    @migrations()
     def m999_moods(db):
         db.execute("ALTER TABLE tasks ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'")
         db.execute("CREATE TABLE moods (mood TEXT PRIMARY KEY) STRICT")
         db.execute("UPDATE tasks SET mood = 'stormy' WHERE name = 's01-t1'")
         db.execute("INSERT INTO moods SELECT DISTINCT mood FROM tasks")
 
-    yield lambda: setattr(migrations, "_migrations", today)
-    migrations._migrations[:] = today
+    schema.STEPS.append(m999_moods)
+    yield lambda: schema.STEPS.remove(m999_moods)
+    schema.STEPS[:] = today
 
 
 def test_a_migration_that_is_killed_half_way(tmp_path, later_version):

@@ -158,4 +158,5 @@ async def test_with_callbacks_looks_of_our_own_are_rare(make_lab):
 
     lab, looks, _ = await looks_at_hints(make_lab, tell, tasks=60)
     lab.assert_all_home(60)
-    assert sum(map(len, looks.values())) <= 1.5 * 60  # each end is looked at once: a hint is a stranger's word
+    # Each end is looked at once, as a hint is a stranger's word; those before the first hint as without.
+    assert sum(map(len, looks.values())) <= 2.5 * 60

@@ -461,8 +461,8 @@ def damage(lab, sql, *values):
 @pytest.mark.parametrize(
     "flip",
     [
-        "UPDATE tasks SET request = replace(request, 'scene 2', 'scena 2') WHERE name = 's02-t1'",
-        "UPDATE tasks SET content_hash = 'f' || substr(content_hash, 2) WHERE name = 's02-t1'",
+        "UPDATE tasks SET prompt = replace(prompt, 'scene 2', 'scena 2') WHERE name = 's02-t1'",
+        "UPDATE tasks SET content_hash = randomblob(32) WHERE name = 's02-t1'",
     ],
 )
 async def test_a_flipped_bit_is_not_bought(make_lab, flip):

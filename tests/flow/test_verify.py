@@ -12,7 +12,8 @@ from batcher.audit import audit
 from batcher.events import EventKind
 from batcher.generations import Look, Sight
 from batcher.simulator.clips import sample
-from batcher.state.queries import Queries, Selection
+from batcher.state.queries import Queries
+from batcher.state.selection import Selection
 from batcher.tasks import Status
 
 pytestmark = pytest.mark.anyio
@@ -271,7 +272,7 @@ async def test_a_damaged_row_is_told(make_lab):
     await lab.run(lab.manifest(2))
     async with lab.open() as batch:
         with batch.store.transaction():
-            batch.store._execute("UPDATE tasks SET request = replace(request, 'scene 1', 'scene 9')")
+            batch.store._execute("UPDATE tasks SET prompt = replace(prompt, 'scene 1', 'scene 9')")
     assert await findings(lab) == [("s01-t1", "row", "its content does not give its hash")]
     ran = await repair(lab)
     assert ran.exit_code == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import threading
 from datetime import UTC, datetime
@@ -19,7 +20,8 @@ def codes(path="jobs/job.yaml", **options):
 
 def rows(text, file):
     problems = Problems()
-    return [r.values for r in read_rows(text, file=file, whole=False, problems=problems)], [p.code for p in problems]
+    lines = io.StringIO(text, newline="" if file.endswith(".csv") else "\n")
+    return [r.values for r in read_rows(lines, file=file, whole=False, problems=problems)], [p.code for p in problems]
 
 
 @pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "prompts/../../secret.txt", "../*.txt"])

@@ -15,7 +15,7 @@ import batcher.state.store as store
 real = store.open_for_writing
 def opened(path, network):
     db = real(path, network)
-    db.conn.execute("PRAGMA wal_autocheckpoint = 12")
+    db.execute("PRAGMA wal_autocheckpoint = 12")
     return db
 store.open_for_writing = opened
 """

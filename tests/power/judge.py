@@ -18,7 +18,7 @@ from batcher.environment import Environment
 from batcher.errors import BatcherError
 from batcher.manifest import load
 from batcher.prepare import commit, open_account, prepare
-from batcher.state.queries import Selection
+from batcher.state.selection import Selection
 from batcher.state.store import Store
 from power.platter import Image, Loss, Platter, lay_out
 

@@ -343,6 +343,11 @@ class Recorder:
         if is_shared and not parts[4].startswith("-1") and int(parts[4].partition("<")[0]) in self._handles:
             self._refuse_unless_shared_memory(call)
 
+    def _fallocate(self, call: Call) -> None:
+        """Room set aside changes neither what a file holds nor how long it is; any other kind of this call would."""
+        if "FALLOC_FL_KEEP_SIZE" not in call.args:
+            self._other(call)
+
     def _fcntl(self, call: Call) -> None:
         if "F_DUPFD" in call.args:
             self._other(call)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from batcher.generations import Generation, GenerationStatus, Video
-from batcher.state.planning import Used, Wanted
-from batcher.state.queries import Selection
+from batcher.state.plan import Plan, Wanted
+from batcher.state.planning import Used
+from batcher.state.selection import Selection
 from batcher.tasks import Asset, Status, TaskSpec
 from batcher.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from batcher.policy.budget import Spent
     from batcher.state.store import Store
@@ -31,9 +33,31 @@ def want(name: str = "fox", *, output: str | None = None, price_usd: float | Non
     return Wanted(spec=spec, output=output or f"autumn/{name}", price_usd=price_usd, price_is_estimate=True)
 
 
-def add(store: Store, *wanted: Wanted, scope: str = SCOPE, used: Mapping[str, Used] | None = None) -> list[Task]:
-    with store.transaction():
-        return store.add(wanted, scope=scope, namespace=NAMESPACE, attempts=1, used=used or {}, now=NOW)
+def add(
+    store: Store,
+    *wanted: Wanted,
+    scope: str = SCOPE,
+    used: Mapping[str, Used] | None = None,
+    attempts: int = 1,
+) -> list[Task]:
+    """Plan and add them, each job's edition by itself. Returns the new tasks."""
+    last = max((task.id for task in store.tasks(ALL)), default=0)
+    for job, edition in dict.fromkeys((w.spec.job, w.spec.edition) for w in wanted):
+        mine = [w for w in wanted if (w.spec.job, w.spec.edition) == (job, edition)]
+        with planned(store, *mine, job=job, edition=edition, scope=scope) as plan, store.transaction():
+            store.add(plan, namespace=NAMESPACE, attempts=attempts, used=used or {}, now=NOW)
+    return sorted((task for task in store.tasks(ALL) if task.id > last), key=lambda task: task.id)
+
+
+@contextmanager
+def planned(
+    store: Store, *wanted: Wanted, job: str = "autumn", edition: str = "", scope: str = SCOPE
+) -> Iterator[Plan]:
+    """What a manifest wants."""
+    plan = Plan(store, job=job, edition=edition, scope=scope)
+    plan.extend(wanted)
+    yield plan
+    plan.close()
 
 
 def used(task_id: str = "autumn-elsewhere-a1", *, attempt: int = 1, posts: int = 1, account: str = "k1") -> Used:

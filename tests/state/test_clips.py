@@ -17,11 +17,24 @@ def test_a_signed_url_is_kept_until_the_clip_is_home_and_no_longer(store, task):
     video = Video(url=URL, expires_at=NOW + 30 * DAY)
     done = store.succeeded(bring(store, task, Status.SUBMITTED), generation(videos=(video,), units=2.0), now=NOW)
     assert (attempt_row(store, task)["asset_url"], attempt_row(store, task)["units"]) == (URL, 2.0)
-    assert store.expiring(job="autumn", scope=SCOPE) == [("fox", iso(NOW + 30 * DAY))]
+    assert store.expiring(job="autumn", scope=SCOPE) == [("fox", Status.SUCCEEDED, NOW + 30 * DAY)]
     store.downloaded(done, [clip(done)], now=NOW)
     assert attempt_row(store, task)["asset_url"] == "https://cdn.example/clips/fox.mp4"
     assert store.expiring(job="autumn", scope=SCOPE) == []
     assert not [row for row in store._rows("SELECT * FROM attempts, events, tasks") if "secret" in str(row)]
+
+
+def test_what_is_submitted_may_be_finished_and_dies_30_days_later(store, task):
+    """Nobody looked since, so no end was told; the provider clears its files all the same. The first comes first."""
+    other = add(store, want(name="elk"))[0]
+    video = Video(url=URL, expires_at=NOW + 3 * DAY)
+    bring(store, task, Status.SUBMITTED)
+    store.succeeded(bring(store, other, Status.SUBMITTED), generation(videos=(video,)), now=NOW)
+    assert store.expiring(job="autumn", scope=SCOPE) == [
+        ("elk", Status.SUCCEEDED, NOW + 3 * DAY),
+        ("fox", Status.SUBMITTED, NOW + 30 * DAY),
+    ]
+    assert store.expiring(job="winter", scope=SCOPE) == []
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ def tasks(store):
 def commits(store):
     """Every COMMIT in here."""
     found = []
-    store._db.conn.set_trace_callback(lambda statement: found.append(statement) if statement == "COMMIT" else None)
+    store._db.set_trace_callback(lambda statement: found.append(statement) if statement == "COMMIT" else None)
     yield found
-    store._db.conn.set_trace_callback(None)
+    store._db.set_trace_callback(None)
 
 
 def on_disk(path):
@@ -118,7 +118,7 @@ async def test_a_group_that_sqlite_gives_up_is_everybodys(store, tasks):
 
     async def fall():
         with pytest.raises(DiskError), store.transaction():  # noqa: PT012 - two steps of one death
-            store._db.conn.execute("ROLLBACK")  # as SQLite itself does
+            store._db.execute("ROLLBACK")  # as SQLite itself does
             raise DiskError("full", hint="make room")
 
     with store.grouped():

@@ -6,13 +6,13 @@ import errno
 import os
 import sqlite3
 from contextlib import closing
+from functools import partial
 
 import pytest
-from sqlite_utils import Database
 
 from batcher.errors import StateError
 from batcher.state.file import hold_lock, open_for_writing
-from batcher.state.schema import APPLICATION_ID, migrations
+from batcher.state.schema import APPLICATION_ID, pending
 from batcher.state.store import Store
 from state.samples import ALL, add, want
 
@@ -48,14 +48,15 @@ def die_at(statement, path):
     """Open the state in a process that ends before this statement; False where it got through."""
     child = os.fork()
     if child == 0:
-        done, execute = iter(range(statement)), Database.execute
+        done, connect = iter(range(statement)), sqlite3.connect
 
-        def dying(self, *arguments, **options):
-            if next(done, None) is None:
-                os._exit(9)
-            return execute(self, *arguments, **options)
+        class Dying(sqlite3.Connection):
+            def execute(self, *arguments):
+                if next(done, None) is None:
+                    os._exit(9)
+                return super().execute(*arguments)
 
-        Database.execute = dying
+        sqlite3.connect = partial(connect, factory=Dying)
         try:
             open_for_writing(path)
         finally:
@@ -73,7 +74,7 @@ def test_killed_at_any_statement_of_an_upgrade_the_next_run_completes_it(path):
             older.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         died = die_at(statement, path)
         with closing(Store(path)) as store:
-            assert migrations.pending(store._db) == []
+            assert pending(store.connection) == []
             assert add(store, want())
             assert len(store.tasks(ALL)) == 1
         if not died:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from batcher.errors import StateError
 from batcher.identity import content_hash, external_task_id
 from batcher.tasks import Status
-from state.samples import ALL, AT, NAMESPACE, NOW, SCOPE, add, bring, used, want
+from state.samples import ALL, AT, NAMESPACE, NOW, SCOPE, add, bring, planned, used, want
 
 
 def hash_of(wanted, *, scope=SCOPE):
@@ -15,9 +17,8 @@ def hash_of(wanted, *, scope=SCOPE):
 
 
 def refresh(store, *wanted, job="autumn", edition=""):
-    names = {hash_of(w): (w.spec.name, w.spec.priority, w.spec.source) for w in wanted}
-    with store.transaction():
-        store.refresh(names, job=job, edition=edition, scope=SCOPE)
+    with planned(store, *wanted, job=job, edition=edition) as plan, store.transaction():
+        store.refresh(plan)
 
 
 def orphaned(store):
@@ -129,9 +130,7 @@ def test_what_it_names_again_is_wanted_again(store):
 def test_a_new_name_place_or_priority_makes_no_new_task(store):
     [task] = add(store, want("fox"))
     moved = want("fox", request={"prompt": "A fox"}, source="jobs/autumn.yaml:99", priority=7)
-    names = {hash_of(moved): ("red-fox", 7, "jobs/autumn.yaml:99")}
-    with store.transaction():
-        store.refresh(names, job="autumn", edition="", scope=SCOPE)
+    refresh(store, replace(moved, spec=replace(moved.spec, name="red-fox")))
     now = store.task(task.id)
     assert (now.name, now.priority, now.source, now.external_task_id) == (
         "red-fox",

@@ -6,8 +6,8 @@ import pytest
 
 from batcher.errors import UsageError
 from batcher.policy.polling import Durations
-from batcher.state.queries import Selection
 from batcher.state.rows import Account, Job, Run
+from batcher.state.selection import Selection
 from batcher.tasks import Status
 from batcher.times import iso
 from state.samples import ALL, NOW, SCOPE, add, bring, generation, want

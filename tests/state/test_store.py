@@ -256,8 +256,7 @@ def test_what_was_bought_is_bought_again_under_the_next_id(store, task):
 @pytest.mark.parametrize("bought", [True, False])
 def test_one_retry_is_one_attempt(store, bought):
     """A person who asks for one more gets one: its failure is not followed by others of itself."""
-    with store.transaction():
-        [task] = store.add([want()], scope=SCOPE, namespace=NAMESPACE, attempts=1, used={}, now=NOW)
+    [task] = add(store, want())
     task = bring(store, task, Status.PROCESSING if bought else Status.SUBMITTING)
     failed = store.failed(task, failure=FAILURE, bought=bought, now=NOW)
     again = store.next_attempt(failed, namespace=NAMESPACE, wait_s=0, now=NOW)
@@ -265,8 +264,7 @@ def test_one_retry_is_one_attempt(store, bought):
 
 
 def test_a_retry_takes_no_attempt_away(store):
-    with store.transaction():
-        [task] = store.add([want()], scope=SCOPE, namespace=NAMESPACE, attempts=3, used={}, now=NOW)
+    [task] = add(store, want(), attempts=3)
     failed = store.failed(bring(store, task, Status.PROCESSING), failure=FAILURE, bought=True, now=NOW)
     assert store.next_attempt(failed, namespace=NAMESPACE, wait_s=0, now=NOW).attempts_allowed == 3
 
