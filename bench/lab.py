@@ -96,6 +96,8 @@ class Case:
     has_list: bool = True
     is_local: bool = False
     """The API is on this machine, and may be asked more often."""
+    callbacks_lost: float | None = None
+    """Share of the ends of which no callback tells; None: there are no callbacks."""
     keeps_clips: bool = True
     """False: the clips are not written, and a run takes half the CPU; for figures about the slots alone."""
     latency_s: float = 0.1
@@ -124,7 +126,7 @@ class Account:
         self.scope = scope
         self.steps = [(0.0, case.limit)] if isinstance(case.limit, int) else list(case.limit)
         self.made: list[Made] = []
-        self.posts = self.refused = self.gets = self.lists = 0
+        self.posts = self.refused = self.gets = self.lists = self.called = 0
         self._by_external: dict[str, Made] = {}
         self._ends: list[float] = []
         self._requests = anyio.CapacityLimiter(API_REQUESTS)
@@ -167,6 +169,20 @@ class Account:
             shown = tuple(self._shown(made, now) for made in chosen) if self.case.has_list else ()
             await anyio.sleep(self.case.latency_s / 2)
             return Listing(supported=self.case.has_list, generations=shown, shown=len(newest))
+
+    async def call_back(self, take: Callable[[str], object]) -> None:
+        """Tell of each end, but for some, within half a second; as `batcher.runner.session.Hints`."""
+        luck, known, ends = random.Random(self.case.seed), 0, list[tuple[float, str]]()
+        while True:
+            for made in self.made[known:]:
+                heappush(ends, (made.end_s, made.external_id))
+            known = len(self.made)
+            while ends and ends[0][0] <= anyio.current_time():
+                external_id = heappop(ends)[1]
+                if luck.random() >= (self.case.callbacks_lost or 0.0):
+                    self.called += 1
+                    take(external_id)
+            await anyio.sleep(0.5)
 
     def _create(self, request: Mapping[str, Any], external_id: str) -> Posted:
         now = anyio.current_time()
@@ -327,6 +343,8 @@ async def _planned(
         provider=account,
         fetch=fetch,
     ) as batch:
+        if case.callbacks_lost is not None:
+            batch.hints = account.call_back
         if not case.keeps_clips:
             real = batch.folder
             batch.folder = lambda task: Nowhere(real(task))
