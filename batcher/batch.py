@@ -113,14 +113,14 @@ class Batch:
             choices,
             endpoint=self.endpoint,
             environment=self.environment,
-            total=sum(self.store.counts(selection).values()),
+            total=self._total(selection),
         )
         s = self._session(account, selection, options, emit)
         s.tell(
             EventKind.RUN,
             run=run_row.id,
             manifest=str(prepared.manifest.path),
-            tasks=sum(self.store.counts(prepared.selection).values()),
+            tasks=self._total(prepared.selection),
             provider=prepared.scope,
             limit=s.limit.value,
             simulated=self.endpoint.is_simulated,
@@ -311,7 +311,7 @@ class Batch:
         s.tell(
             EventKind.RUN,
             run=run_row.id,
-            tasks=sum(self.store.counts(s.selection).values()),
+            tasks=self._total(s.selection),
             provider=self.endpoint.scope,
             limit=s.limit.value if s.options.buys else None,
             simulated=self.endpoint.is_simulated,
@@ -365,6 +365,9 @@ class Batch:
             durations=durations,
             hints=self.hints,
         )
+
+    def _total(self, selection: Selection) -> int:
+        return sum(self.store.counts(selection).values())
 
     # ---- folders --------------------------------------------------------------------------------------------
 

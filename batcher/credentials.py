@@ -79,7 +79,7 @@ def _bad_base_url(reason: str) -> ConfigurationError:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its name or address alone."""
+    """Whether a host is this machine by its name or address alone. `127.1` and its like are no addresses."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -5,6 +5,7 @@ Pure. Providers produce these values, policies decide on them; nobody else inter
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -25,6 +26,34 @@ class GenerationStatus(StrEnum):
     @property
     def is_terminal(self) -> bool:
         return self in (GenerationStatus.SUCCEEDED, GenerationStatus.FAILED)
+
+
+STATUS_WORDS = {
+    "submitted": GenerationStatus.SUBMITTED,
+    "queued": GenerationStatus.SUBMITTED,
+    "not_start": GenerationStatus.SUBMITTED,
+    "processing": GenerationStatus.PROCESSING,
+    "in_progress": GenerationStatus.PROCESSING,
+    "succeed": GenerationStatus.SUCCEEDED,
+    "succeeded": GenerationStatus.SUCCEEDED,
+    "success": GenerationStatus.SUCCEEDED,
+    "completed": GenerationStatus.SUCCEEDED,
+    "failed": GenerationStatus.FAILED,
+    "failure": GenerationStatus.FAILED,
+}
+"""Every status word a document has, in lower case."""
+
+
+_NAME = re.compile(r"[!-~]{1,200}")
+
+
+def name_of(value: object) -> str | None:
+    """Take an id as text. Integers keep all their digits; a float has lost some already, so it is none."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**40:
+        value = str(value)
+    if isinstance(value, str) and _NAME.fullmatch(value) and value.strip("."):
+        return value
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

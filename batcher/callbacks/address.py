@@ -11,7 +11,6 @@ from batcher.errors import UsageError
 from batcher.text import redact_url
 
 PATH = "/callback/"
-DEFAULT_PORT = 8080
 
 
 def full_url(given: str, token: str) -> str:

@@ -7,9 +7,10 @@ look would show nothing to act on. Who forges that word has said nothing.
 from __future__ import annotations
 
 import json
-import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from batcher.generations import STATUS_WORDS, GenerationStatus, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 MAX_IDS = 10
 """So many ids are taken from one body. Kling sends one generation a callback (API notes, 6)."""
 
-UNDER_WAY = frozenset({"submitted", "processing", "queued", "in_progress", "not_start"})
-"""Kling's words, and those of gateways (API notes, 3)."""
+_UNDER_WAY = (GenerationStatus.SUBMITTED, GenerationStatus.PROCESSING)
 
 
 def ids_in(body: bytes) -> tuple[str, ...]:
@@ -35,8 +35,8 @@ def ids_in(body: bytes) -> tuple[str, ...]:
 
 
 def is_id(text: str) -> bool:
-    """Whether a text can be an id at all: printable ASCII without blanks."""
-    return re.fullmatch(r"[!-~]{1,200}", text) is not None
+    """Whether a text can be an id at all."""
+    return name_of(text) is not None
 
 
 def _entries(payload: object) -> Iterator[dict[str, Any]]:
@@ -52,7 +52,7 @@ def _entries(payload: object) -> Iterator[dict[str, Any]]:
 
 def _is_under_way(entry: dict[str, Any]) -> bool:
     word = entry.get("task_status") or entry.get("status")
-    return isinstance(word, str) and word.lower() in UNDER_WAY
+    return isinstance(word, str) and STATUS_WORDS.get(word.lower()) in _UNDER_WAY
 
 
 def _names(entry: dict[str, Any]) -> Iterator[str]:
@@ -63,7 +63,5 @@ def _names(entry: dict[str, Any]) -> Iterator[str]:
         entry.get("external_task_id"),
         info.get("external_task_id") if isinstance(info, dict) else None,
     ):
-        # A float has lost digits of its id already; True is the number 1 to Python.
-        text = str(value) if isinstance(value, int) and not isinstance(value, bool) and value < 10**40 else value
-        if isinstance(text, str) and is_id(text):
-            yield text
+        if name := name_of(value):
+            yield name

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import quote, urlsplit
 
+from batcher import credentials
 from batcher.fetch.interface import FetchError, FetchFault
 
 KLING_HOSTS = ("klingai.com",)
@@ -68,7 +69,7 @@ def check_url(url: str, policy: FetchPolicy) -> Target:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise _forbidden("it is not well formed") from None
-    is_loopback = policy.allow_loopback and _is_loopback_name(host)
+    is_loopback = policy.allow_loopback and credentials.is_loopback(host)
     if parts.username is not None or parts.password is not None:
         raise _forbidden("it holds a user name")
     if parts.scheme != "https" and not (is_loopback and parts.scheme == "http"):
@@ -107,15 +108,6 @@ def _is_public(ip: IPv4Address | IPv6Address) -> bool:
     if ip in _NAT64:  # networks without IPv4 reach all of it through these
         return _is_public(IPv4Address(int(ip) & 0xFFFF_FFFF))
     return ip in _GLOBAL_UNICAST and ip.is_global and ip.sixtofour is None
-
-
-def _is_loopback_name(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback  # `127.1` and its like are no addresses to it
-    except ValueError:
-        return False
 
 
 def _forbidden(reason: str) -> FetchError:

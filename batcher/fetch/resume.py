@@ -83,9 +83,14 @@ def is_rest(headers: Message, version: Version, *, start: int, announced: int | 
         said is not None
         and [int(number) for number in said.groups()] == [start, version.size_bytes - 1, version.size_bytes]
         and headers.get(name, "").strip() == version.validator
-        and headers.get("Content-Encoding", "identity").strip().lower() == "identity"
+        and is_plain(headers)
         and announced in (None, version.size_bytes - start)
     )
+
+
+def is_plain(headers: Message) -> bool:
+    """Whether a body comes as it is, and not compressed."""
+    return headers.get("Content-Encoding", "identity").strip().lower() == "identity"
 
 
 class Held:

@@ -22,7 +22,7 @@ import batcher
 from batcher.fetch.interface import Fetch, Fetched, FetchError, FetchFault, Intake
 from batcher.fetch.origin import FetchPolicy, Target, check_address, check_url
 from batcher.fetch.reserve import reserve
-from batcher.fetch.resume import Held, is_rest, resource_of, version_of
+from batcher.fetch.resume import Held, is_plain, is_rest, resource_of, version_of
 from batcher.fetch.wire import STEP_S, Patience, Wire
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ def threaded_fetch(
     """Downloads over real sockets, at most as many at once as `limiter` has room for.
 
     Sends no header but Host, Accept-Encoding and User-Agent, and Range and If-Range where notes prove that a
-    download may go on; takes nothing from the environment. A cancelled
-    download ends before the cancellation is passed on: no thread is left behind writing to the file.
-    `tls` is called when the first https URL comes.
+    download may go on; takes nothing from the environment. A cancelled download ends before the cancellation is
+    passed on: no thread is left behind writing to the file. `tls` is called when the first https URL comes.
     """
     tls = cache(tls)
 
@@ -214,7 +213,7 @@ class _Download:
         self, response: HTTPResponse, file: _File, size_bytes: int | None = None, held: Held | None = None
     ) -> Fetched:
         """Take a body in: the whole of a file, or what is missing after `held` of one of `size_bytes`."""
-        if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        if not is_plain(response.headers):
             # A decoder accepts a body that was cut in half, and lets a small one unfold without end.
             raise FetchError(FetchFault.CUT, f"{self._target.host} sends the clip compressed, unasked")
         announced = size_bytes or response.length

@@ -10,8 +10,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from batcher.generations import Fate, Listing, Look, Posted, Refusal, RefusalKind, Sight
-from batcher.providers.shapes import id_of, name, names_in, read_generation, read_json, words
+from batcher.generations import Fate, Listing, Look, Posted, Refusal, RefusalKind, Sight, name_of
+from batcher.providers.shapes import id_of, names_in, read_generation, read_json, words
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -172,7 +172,7 @@ def _complaint(payload: object, nesting: int = MAX_NESTING) -> tuple[str, str]:
         return "", ""
     error = payload.get("error")
     source = error if isinstance(error, dict) else payload
-    code = name(source.get("code")) or ""
+    code = name_of(source.get("code")) or ""
     spoken = source.get("message") or error
     message = words(spoken)
     if nesting and isinstance(spoken, str) and "{" in spoken:
@@ -195,8 +195,8 @@ def _embedded(text: str) -> Any:
 
 
 def _request_id(payload: object, headers: Mapping[str, str]) -> str | None:
-    from_body = name(payload.get("request_id")) if isinstance(payload, dict) else None
-    return from_body or name(headers.get("x-oneapi-request-id")) or name(headers.get("x-request-id"))
+    from_body = name_of(payload.get("request_id")) if isinstance(payload, dict) else None
+    return from_body or name_of(headers.get("x-oneapi-request-id")) or name_of(headers.get("x-request-id"))
 
 
 def _line(refusal: Refusal) -> str:

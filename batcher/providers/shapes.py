@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from batcher.generations import Generation, GenerationStatus, Video
+from batcher.generations import STATUS_WORDS, Generation, GenerationStatus, Video, name_of
 
 Layer = Mapping[str, Any]
 
@@ -29,23 +29,6 @@ MAX_TEXT = 500
 MAX_URL = 8192
 MAX_TIME_S = 1e11
 """The year 5138. A time beyond is one in milliseconds, or none."""
-
-_NAME = re.compile(r"[!-~]{1,200}")
-
-WORDS = {
-    "submitted": GenerationStatus.SUBMITTED,
-    "queued": GenerationStatus.SUBMITTED,
-    "not_start": GenerationStatus.SUBMITTED,
-    "processing": GenerationStatus.PROCESSING,
-    "in_progress": GenerationStatus.PROCESSING,
-    "succeed": GenerationStatus.SUCCEEDED,
-    "succeeded": GenerationStatus.SUCCEEDED,
-    "success": GenerationStatus.SUCCEEDED,
-    "completed": GenerationStatus.SUCCEEDED,
-    "failed": GenerationStatus.FAILED,
-    "failure": GenerationStatus.FAILED,
-}
-"""Every status word a document has, in lower case."""
 
 
 def read_json(text: bytes | str) -> Any:
@@ -103,15 +86,6 @@ def words(value: object) -> str:
     return re.sub(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", r"\1", value)[:MAX_TEXT]
 
 
-def name(value: object) -> str | None:
-    """Take an id as text. Integers keep all their digits; a float has lost some already, so it is none."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**40:
-        value = str(value)
-    if isinstance(value, str) and _NAME.fullmatch(value) and value.strip("."):
-        return value
-    return None
-
-
 def _refuse(constant: str) -> object:
     raise ValueError(constant)
 
@@ -143,15 +117,15 @@ def _names(layers: list[Layer]) -> frozenset[str]:
 
 def _ids(layers: list[Layer]) -> list[str]:
     # `id` alone names a generation only beside its status; a gateway's database row has one too, next to task_id.
-    found = (name(layer.get("task_id") or (layer.get("id") if "status" in layer else None)) for layer in layers)
+    found = (name_of(layer.get("task_id") or (layer.get("id") if "status" in layer else None)) for layer in layers)
     return [each for each in found if each]
 
 
 def _external_task_id(layers: list[Layer]) -> str | None:
     for layer in layers:
         info = layer.get("task_info")
-        echo = name(info.get("external_task_id") if isinstance(info, dict) else None)
-        if echo := echo or name(layer.get("external_task_id")):
+        echo = name_of(info.get("external_task_id") if isinstance(info, dict) else None)
+        if echo := echo or name_of(layer.get("external_task_id")):
             return echo
     return None
 
@@ -160,7 +134,7 @@ def _status(inside_out: list[Layer]) -> tuple[GenerationStatus, str]:
     """Read the status: an end beats a state on the way, which a gateway may have left standing; then inside first."""
     spoken = [words(layer.get("task_status") or layer.get("status")) for layer in inside_out if _ids([layer])]
     spoken = [word for word in spoken if word]
-    known = [(WORDS[word.lower()], word) for word in spoken if word.lower() in WORDS]
+    known = [(STATUS_WORDS[word.lower()], word) for word in spoken if word.lower() in STATUS_WORDS]
     ends = [pair for pair in known if pair[0].is_terminal]
     if ends or known:
         return (ends or known)[0]
@@ -206,7 +180,7 @@ def _video(entry: object) -> Video | None:
     if not isinstance(url, str) or len(url) > MAX_URL or not re.fullmatch(r"https?://[!-~]+", url):
         return None
     return Video(
-        url=url, id=name(entry.get("id")), duration_s=_number(entry.get("duration")), expires_at=_expiry(url)
+        url=url, id=name_of(entry.get("id")), duration_s=_number(entry.get("duration")), expires_at=_expiry(url)
     )
 
 

@@ -54,7 +54,7 @@ def conclude(s: Session) -> End:
     paid = s.store.counts(whole_job)
     counts |= {status: paid.get(status, 0) for status in (*IN_FLIGHT, Status.SUCCEEDED, Status.UNCLEAR)}
     counts[Status.FAILED] = max(counts.get(Status.FAILED, 0), s.tally["failed"])
-    overdue = sum(task.overdue for task in s.store.tasks(whole_job, statuses=(Status.SUBMITTED, Status.PROCESSING)))
+    overdue = s.store.overdue_count(whole_job)
     code = exit_code(
         counts,
         overdue=overdue,

@@ -86,11 +86,6 @@ def call_roll(s: Session) -> None:
     s.roll = RollCall(began_at=now, date=s.clock.now(), called=count, of=len(running), waiting=waiting)
 
 
-def is_called(s: Session, task: Task) -> bool:
-    """Whether a look at this task is wanted at once."""
-    return s.roll is not None and task.id in s.roll.waiting
-
-
 def seen(s: Session, task: Task, generation: Generation, *, asked_at: float) -> None:
     """A look that was asked for at `asked_at` (monotonic) showed the generation of this task."""
     roll = s.roll

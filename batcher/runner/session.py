@@ -295,11 +295,15 @@ class Session:
 
     # ---- what was learnt ------------------------------------------------------------------------------------
 
+    def learnt(self, class_: str) -> Durations:
+        """What is known of how long the generations of a class take."""
+        return self.durations.get(class_) or Durations()
+
     def learn(self, task: Task, seconds: float) -> None:
         """A generation took so long. That it was seen running up to some age was learnt before."""
         name, waiter = class_of(task.request), self.waiting.all.get(task.id)
         known_s = waiter.running_s if waiter else 0.0
-        self.durations[name] = self.durations.get(name, Durations()).with_finished(seconds, since_s=known_s)
+        self.durations[name] = self.learnt(name).with_finished(seconds, since_s=known_s)
 
     def save_account(self, **changes: Any) -> None:
         self.account = replace(self.account, **changes)

@@ -16,7 +16,7 @@ import anyio
 from batcher.catalog import class_of
 from batcher.events import EventKind
 from batcher.policy import polling
-from batcher.policy.polling import Durations, bin_of
+from batcher.policy.polling import bin_of
 from batcher.times import unix
 
 if TYPE_CHECKING:
@@ -131,8 +131,7 @@ def note_running(s: Session, waiter: Waiter) -> None:
     """A look showed it running. It is learnt once a bin, which is all that makes a difference."""
     age = s.clock.now() - waiter.began
     if bin_of(age) > bin_of(waiter.running_s):
-        learnt = s.durations.get(waiter.class_, Durations())
-        s.durations[waiter.class_] = learnt.with_survived(age, since_s=waiter.running_s)
+        s.durations[waiter.class_] = s.learnt(waiter.class_).with_survived(age, since_s=waiter.running_s)
         waiter.running_s = age
 
 
@@ -195,8 +194,7 @@ async def until_news(s: Session, waiter: Waiter, *, pause_s: float | None) -> Ge
 def _check_s(s: Session, waiter: Waiter) -> float:
     """Seconds to a look of its own at one that lists show."""
     pace, age = s.options.pace, max(0.0, s.clock.now() - waiter.began)
-    learnt = s.durations.get(waiter.class_, Durations()).expected_s
-    check_s = CHECK_TIMES * max(pace.prior_of(waiter.class_) if learnt is None else learnt, pace.cap_s)
+    check_s = CHECK_TIMES * max(_expected_s(s, waiter), pace.cap_s)
     while check_s <= waiter.looked_s:
         check_s *= 2
     return max(0.0, check_s - age)
@@ -204,9 +202,14 @@ def _check_s(s: Session, waiter: Waiter) -> float:
 
 def _gap_s(s: Session, waiter: Waiter) -> float:
     """Seconds to the next look of its own, when nothing else calls for one."""
-    pace, learnt = s.options.pace, s.durations.get(waiter.class_, Durations())
     if has_callbacks(s):
-        expected = learnt.expected_s
-        return polling.sweep_s(pace.prior_of(waiter.class_) if expected is None else expected, rng=s.rng)
-    prior, age = pace.prior_of(waiter.class_), s.clock.now() - waiter.began
-    return polling.next_look_s(learnt, age_s=age, prior_s=prior, pace=pace, rng=s.rng)
+        return polling.sweep_s(_expected_s(s, waiter), rng=s.rng)
+    pace, age = s.options.pace, s.clock.now() - waiter.began
+    prior = pace.prior_of(waiter.class_)
+    return polling.next_look_s(s.learnt(waiter.class_), age_s=age, prior_s=prior, pace=pace, rng=s.rng)
+
+
+def _expected_s(s: Session, waiter: Waiter) -> float:
+    """Seconds that its generation takes, as learnt or else as the pace assumes."""
+    expected = s.learnt(waiter.class_).expected_s
+    return s.options.pace.prior_of(waiter.class_) if expected is None else expected

@@ -14,7 +14,6 @@ import anyio
 from batcher.events import EventKind
 from batcher.generations import GenerationStatus, RefusalKind
 from batcher.policy import polling, retry
-from batcher.policy.polling import Durations
 from batcher.runner import room
 from batcher.runner.look import note_answer, note_unreachable, stop_for
 from batcher.runner.waiting import has_callbacks, note_running
@@ -116,11 +115,9 @@ class _Watch:
     def _hazard(self, shown: list[Waiter]) -> float:
         """How many of these are likely to end in the next second."""
         s, now, hazard = self.s, self.s.clock.now(), 0.0
-        unknown = Durations()
         priors = {each.class_: s.options.pace.prior_of(each.class_) for each in shown}
         for each in shown:
-            learnt = s.durations.get(each.class_, unknown)
-            hazard += learnt.hazard(now - each.began, prior_s=priors[each.class_])
+            hazard += s.learnt(each.class_).hazard(now - each.began, prior_s=priors[each.class_])
         return hazard
 
     async def _look(self) -> None:

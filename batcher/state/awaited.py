@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from batcher.errors import BatcherError, StateError
+from batcher.state.counters import OPEN
 from batcher.state.file import open_for_reading, storage_errors
 from batcher.state.secret import token_of
 
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
     from pathlib import Path
-
-_OPEN = "'submitting','submitted','processing','succeeded','unclear'"
-"""As the partial index `tasks_open` names them: what is looked through is what is open, however large the state."""
 
 
 class Awaited:
@@ -43,7 +41,7 @@ class Awaited:
             with storage_errors(self.path):
                 for each in ids:
                     for (ours,) in db.execute(
-                        f"SELECT external_task_id FROM tasks WHERE status IN ({_OPEN})"
+                        f"SELECT external_task_id FROM tasks WHERE {OPEN}"
                         " AND (generation_id = ? OR external_task_id = ?)",
                         (each, each),
                     ):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _ROUNDS = 32
 """So many priorities are looked through one by one for the longest class; then all that is left in one go."""
 
-_IN_FLIGHT = "status IN ('submitting','submitted','processing')"
+IN_FLIGHT = "status IN ('submitting','submitted','processing')"
 OPEN = "status IN ('submitting','submitted','processing','succeeded','unclear')"
 """The term of the index over open tasks: without it in the words of a query, SQLite reads all tasks."""
 
@@ -75,13 +75,13 @@ class Counters(Tables):
         counted = {
             row["idle"]: row["n"]
             for row in self._rows(
-                f"SELECT idle, sum(tasks) AS n FROM counters WHERE scope = ? AND {_IN_FLIGHT} GROUP BY idle", (scope,)
+                f"SELECT idle, sum(tasks) AS n FROM counters WHERE scope = ? AND {IN_FLIGHT} GROUP BY idle", (scope,)
             )
         }
         if not counted.get(1):
             return int(counted.get(0, 0))
         held = self._value(
-            f"SELECT count(*) FROM tasks WHERE scope = ? AND {OPEN} AND {_IN_FLIGHT}"
+            f"SELECT count(*) FROM tasks WHERE scope = ? AND {OPEN} AND {IN_FLIGHT}"
             " AND overdue = 1 AND NOT submitted_at < ?",
             (scope, iso(overdue_before)),
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batcher.errors import UsageError
 from batcher.generations import ASSET_LIFE_S
 from batcher.policy.budget import Spent
-from batcher.state.counters import OPEN, Counters
+from batcher.state.counters import IN_FLIGHT, OPEN, Counters
 from batcher.state.rows import (
     Expiring,
     Line,
@@ -86,7 +86,7 @@ class Queries(Counters):
     def by_class(self, selection: Selection, *, running: bool) -> Counter[str]:
         """How many of each class wait, or are at the provider. Looks at each of them in an index."""
         where, values = selection.where()
-        some = f"{OPEN} AND status IN ('submitting','submitted','processing')" if running else "status = 'pending'"
+        some = f"{OPEN} AND {IN_FLIGHT}" if running else "status = 'pending'"
         rows = self._rows(
             f"SELECT c.class, n FROM (SELECT class AS number, count(*) AS n FROM tasks WHERE {where} AND {some}"
             " GROUP BY class) JOIN classes c ON c.id = number",

@@ -69,11 +69,18 @@ _ADD = (
 )
 
 
+def _price(row: str = "") -> str:
+    return f"CAST(round(coalesce({row}cost_usd, 0) * 1000000) AS INTEGER)"
+
+
+def _idle(row: str = "") -> str:
+    return f"({row}overdue OR ({row}status = 'succeeded' AND {row}error_code IS NOT NULL))"
+
+
 def _values(row: str, *, sign: str = "") -> str:
     """What one task adds to its counter; the names of its columns behind `row`."""
-    price = f"CAST(round(coalesce({row}cost_usd, 0) * 1000000) AS INTEGER)"
-    idle = f"({row}overdue OR ({row}status = 'succeeded' AND {row}error_code IS NOT NULL))"
-    key = f"{row}scope, {row}job, {row}edition, {row}orphaned, {row}status, {idle}"
+    price = _price(row)
+    key = f"{row}scope, {row}job, {row}edition, {row}orphaned, {row}status, {_idle(row)}"
     what = f"1, {price}, {row}cost_usd IS NULL, {row}cost_is_estimate, {row}id"
     return (
         f"{key}, {what}" if not sign else f"{key}, -1, -{price}, -({row}cost_usd IS NULL), -{row}cost_is_estimate, 0"
@@ -95,10 +102,8 @@ TRIGGERS = {
 }
 
 EACH = (
-    "SELECT scope, job, edition, orphaned, status,"
-    " (overdue OR (status = 'succeeded' AND error_code IS NOT NULL)) AS idle,"
-    " CAST(round(coalesce(cost_usd, 0) * 1000000) AS INTEGER) AS microusd, cost_usd IS NULL AS unpriced,"
-    " cost_is_estimate AS estimated, id FROM tasks WHERE id > :above"
+    f"SELECT scope, job, edition, orphaned, status, {_idle()} AS idle, {_price()} AS microusd,"
+    " cost_usd IS NULL AS unpriced, cost_is_estimate AS estimated, id FROM tasks WHERE id > :above"
 )
 """What each task above an id counts."""
 
@@ -119,12 +124,6 @@ VIEWS = {
        ORDER BY t.job, t.edition, t.id""",
 }
 
-JOBS = (
-    "ALTER TABLE jobs ADD COLUMN planned TEXT",
-    "ALTER TABLE jobs ADD COLUMN receipts TEXT",
-)
-"""`planned`: what the last whole plan was made from; `receipts`: how far the folder's receipts were read."""
-
 
 def shared(request: dict[str, Any]) -> str:
     """What a request holds beside its prompt, as the one text that stands for it."""
@@ -133,7 +132,7 @@ def shared(request: dict[str, Any]) -> str:
 
 def shorten(db: sqlite3.Connection) -> None:
     """From the tables of the first migration to these."""
-    for statement in (*TABLES, TASKS, *JOBS):
+    for statement in (*TABLES, TASKS):
         db.execute(statement)
     known: dict[str, tuple[int, int]] = {}
     classes: dict[str, int] = {}
