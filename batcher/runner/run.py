@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ from batcher.text import command
 from batcher.times import iso, unix
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from anyio.abc import TaskGroup
 
     from batcher.runner.session import Session
@@ -68,12 +70,28 @@ async def _heartbeat(s: Session) -> None:
         s.tell(EventKind.HEARTBEAT, counts=s.store.counts(s.selection))
 
 
-async def _watched(s: Session) -> None:
-    """Trouble with the state or the disk stops the run from here as from a walk."""
+@contextmanager
+def _guarded(s: Session, tell_defect: Callable[[Exception], None]) -> Iterator[None]:
+    """Trouble with the state, the disk or the machine stops the run; a defect of ours takes nothing else with it."""
     try:
-        await watch(s)
+        yield
     except BatcherError as exc:
         s.halt_for(exc)
+    except Exception as exc:  # noqa: BLE001 - see above
+        if error := exhausted(exc):
+            s.halt_for(error)
+        else:
+            tell_defect(exc)
+
+
+async def _watched(s: Session) -> None:
+    def look_singly(exc: Exception) -> None:
+        s.waiting.set_listed(is_listed=False)
+        message = f"a defect of batcher ended the list calls ({type(exc).__name__}); looking singly"
+        s.tell(EventKind.WARNING, message=message)
+
+    with _guarded(s, look_singly):
+        await watch(s)
 
 
 class _Loop:
@@ -198,17 +216,8 @@ class _Loop:
 
     async def _walk(self, task: Task, is_ours: bool) -> None:  # noqa: FBT001 - a task group passes by position
         s = self.s
-        try:
-            await s.store.durable()  # the claim: the walks that begin together share its commit
-            if is_ours:
-                s.tell(EventKind.SUBMIT, task)
-            await walk(s, task, is_ours=is_ours)
-        except BatcherError as exc:
-            s.halt_for(exc)
-        except Exception as exc:  # noqa: BLE001 - a defect met by one task must not take the others with it
-            if error := exhausted(exc):
-                s.halt_for(error)
-                return
+
+        def leave_it(exc: Exception) -> None:
             s.tally["defects"] += 1
             s.tell(
                 EventKind.WARNING,
@@ -216,6 +225,13 @@ class _Loop:
                 message=f"a defect of batcher stopped {task.name} ({type(exc).__name__}); it stays {task.status},"
                 " nothing is resubmitted",
             )
+
+        try:
+            with _guarded(s, leave_it):
+                await s.store.durable()  # the claim: the walks that begin together share its commit
+                if is_ours:
+                    s.tell(EventKind.SUBMIT, task)
+                await walk(s, task, is_ours=is_ours)
         finally:
             self._forget(task)
             self._count_failures()

@@ -121,6 +121,14 @@ class Waiting:
         self.change.set()
         self.change = anyio.Event()
 
+    def set_listed(self, *, is_listed: bool) -> bool:
+        """From now on list calls are made, or each walk looks for itself. Returns whether that is news."""
+        if self.is_listed == is_listed:
+            return False
+        self.is_listed, self.list_at = is_listed, None
+        self.ring()
+        return True
+
     def ring(self) -> None:
         """Wake every walk: how they are looked at has changed, or the run leaves."""
         for waiter in self.all.values():

@@ -88,10 +88,8 @@ class _Watch:
         return shown >= enough and self.s.account.has_list is not False and now >= self.again_at
 
     def _set(self, *, is_listed: bool) -> None:
-        waiting = self.s.waiting
-        if waiting.is_listed != is_listed:
-            waiting.is_listed, waiting.list_at, self.rate = is_listed, None, 0.0
-            waiting.ring()
+        if self.s.waiting.set_listed(is_listed=is_listed):
+            self.rate = 0.0
 
     def _wait_s(self, shown: list[Waiter], now: float) -> float:
         """Seconds until the next list call, or until it is worth thinking again."""

@@ -199,3 +199,18 @@ async def test_a_list_of_thousands_is_read_page_by_page_up_to_a_bound(make_lab):
     assert (await lab.run(lab.manifest(8), concurrency=4)).exit_code == 0
     lab.assert_all_home(8)
     assert max(pages) == 4
+
+
+async def test_a_defect_in_the_list_calls_costs_nobody_a_clip(make_lab):
+    """It is told once, and single looks do the work."""
+    lab = make_lab()
+
+    async def broken(api, **asked):
+        raise ZeroDivisionError
+
+    counted(lab, list=broken)
+    ran = await lab.run(lab.manifest(8), concurrency=4)
+    assert ran.exit_code == 0
+    lab.assert_all_home(8)
+    told = [event.detail["message"] for event in ran.of(EventKind.WARNING) if "a defect" in event.detail["message"]]
+    assert told == ["a defect of batcher ended the list calls (ZeroDivisionError); looking singly"]
