@@ -93,7 +93,7 @@ def main() -> None:
         notes=(
             f"{FILES} files of {FILE_BYTES // 1_000_000} MB, TLS on loopback; medians of {ROUNDS} rounds in turns,",
             "ratios of figures of the same round.",
-            f"The server shares the cores: {server:.2f} CPU s/GB, less than any client, so it holds nobody up.",
+            f"The server shares the cores: {server:.2f} CPU s/GB for it.",
             "batcher's figures hold sha256, the clip's checks, poster, sidecar and all syncs; the others' do not.",
         ),
     )
