@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
+from http.client import HTTPConnection
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.testclient import TestClient
 
 from batcher.callbacks import app, server
 from batcher.callbacks.app import MAX_BODY, create_app
@@ -75,8 +75,11 @@ def test_health_is_told_to_anybody(door):
 
 def test_without_a_token_there_is_no_door():
     """A state that cannot be read for the moment: nothing is let in by an empty word."""
-    client = TestClient(create_app(token=lambda: None, take=pytest.fail))
-    assert client.post("/callback/None", content=b"{}").status_code == 404
+    with server.Receiver(create_app(token=lambda: None, take=pytest.fail), port=0) as receiver:
+        connection = HTTPConnection("127.0.0.1", receiver.port, timeout=20)
+        with closing(connection):
+            connection.request("POST", "/callback/None", b"{}")
+            assert connection.getresponse().status == 404
 
 
 @pytest.mark.parametrize("size", [MAX_BODY, MAX_BODY + 1])
