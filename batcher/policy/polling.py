@@ -166,10 +166,8 @@ class Pace:
 LIST_UNIT = 20
 """Reading a list costs the server and us by the entry, so its worth grows with how many are in flight."""
 
-SWEEP_S = 30.0
-"""With callbacks: a list call so often finds those whose callback was lost."""
-SWEEP_ALONE_S, SWEEP_TIMES = 60.0, 1.5
-"""The same by single looks, which cost one each: not before most have ended and called."""
+SWEEP_TIMES = 1.5
+"""Where callbacks tell of the ends, single looks wait so many times the time expected, until most have ended."""
 
 
 def look_rate(hazard: float, *, worth_s: float) -> float:
@@ -205,6 +203,6 @@ def next_look_s(learnt: Durations, *, age_s: float, prior_s: float, pace: Pace, 
     return max(pace.floor_s, age - max(0.0, age_s)) * (0.9 + 0.2 * rng.random())
 
 
-def sweep_s(expected: float, *, rng: Random) -> float:
-    """Seconds to the next single look, where callbacks tell of nearly all ends."""
-    return max(SWEEP_ALONE_S, SWEEP_TIMES * expected) * (0.9 + 0.2 * rng.random())
+def sweep_s(expected: float, *, pace: Pace, rng: Random) -> float:
+    """Seconds to the next single look, where callbacks tell of nearly all ends: it finds those whose one was lost."""
+    return max(pace.cap_s, SWEEP_TIMES * expected) * (0.9 + 0.2 * rng.random())

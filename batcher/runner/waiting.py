@@ -210,9 +210,9 @@ def _check_s(s: Session, waiter: Waiter) -> float:
 
 def _gap_s(s: Session, waiter: Waiter) -> float:
     """Seconds to the next look of its own, when nothing else calls for one."""
-    if has_callbacks(s):
-        return polling.sweep_s(_expected_s(s, waiter), rng=s.rng)
     pace, age = s.options.pace, s.clock.now() - waiter.began
+    if has_callbacks(s):
+        return polling.sweep_s(_expected_s(s, waiter), pace=pace, rng=s.rng)
     prior = pace.prior_of(waiter.class_)
     return polling.next_look_s(s.learnt(waiter.class_), age_s=age, prior_s=prior, pace=pace, rng=s.rng)
 

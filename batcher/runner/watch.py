@@ -103,7 +103,7 @@ class _Watch:
                 each.is_direct = True
                 each.bell.set()
             if has_callbacks(s):
-                self.rate, due = 0.0, self.listed_at + polling.SWEEP_S
+                self.rate, due = 0.0, latest  # a sweep: it finds those whose callback was lost
             else:
                 self.rate = polling.look_rate(self._hazard(shown), worth_s=polling.list_worth_s(pace, len(shown)))
                 due = min(max(earliest, now + (self.goal - self.progress) / self.rate), latest)

@@ -49,6 +49,7 @@ async def most_held(lab, tasks):
     return most
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_nothing_grows_with_the_tasks_that_are_finished(tmp_path):
     """With refusals, failures and trouble on the way, eight times the tasks need no larger container."""

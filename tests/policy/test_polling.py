@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from batcher.catalog import USUAL_OF_ALL_S
 from batcher.policy.polling import (
     BINS,
-    SWEEP_ALONE_S,
     Durations,
     Pace,
     expected_s,
@@ -89,8 +88,8 @@ def test_a_list_that_shows_many_is_worth_more():
 
 
 def test_with_callbacks_a_look_comes_when_most_have_ended_and_told():
-    assert sweep_s(90.0, rng=Middle()) == 135.0
-    assert sweep_s(2.0, rng=Middle()) == SWEEP_ALONE_S
+    assert sweep_s(90.0, pace=PACE, rng=Middle()) == 135.0
+    assert sweep_s(2.0, pace=PACE, rng=Middle()) == PACE.cap_s
 
 
 def learnt_from(*seconds):
