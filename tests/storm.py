@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from batcher.simulator.clips import stamped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 BATCHER = (sys.executable, "-m", "batcher")
 
@@ -107,6 +107,15 @@ class Storm:
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGCONT)
             process.send_signal(number)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The provider is stopped meanwhile: who waits for it neither ends nor gets on."""
+        self.provider.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.provider.send_signal(signal.SIGCONT)
 
     def has_request_waiting(self) -> bool:
         """Whether bytes lie in a connection to the provider that it has not read: it is stopped, as a rule."""

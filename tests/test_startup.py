@@ -84,9 +84,7 @@ def test_a_paid_run_loads_no_simulator_no_live_view_and_no_pictures(loaded):
     modules = loaded("run", "cometapi.yaml", "--submit-only", "-q", code=75)
     assert modules & HTTP, "the search finds what is there"
     assert not modules & ({"sqlite_utils"} | SERVER | MEDIA | LIVE)
-    assert "rich" not in modules or "httpx2" not in modules, (
-        "httpx loads it for a command of its own"
-    )
+    assert "rich" not in modules or "httpx2" not in modules, "httpx loads it for a command of its own"
 
 
 def test_a_new_state_is_made_by_sqlite_utils(loaded, home):

@@ -14,6 +14,7 @@ from batcher.policy import budget as budgets
 from batcher.runner import room as rooms
 from batcher.runner.look import prove
 from batcher.runner.session import Stop, Walking
+from batcher.runner.submit import inherited
 from batcher.runner.walk import walk
 from batcher.runner.watch import watch
 from batcher.tasks import Status
@@ -106,9 +107,13 @@ class _Loop:
     async def run(self) -> None:
         s = self.s
         try:
-            for task in s.store.open_tasks(s.account.scope):
-                if not s.options.alone or task.id in (s.selection.ids or ()):
-                    self._start(task, is_ours=False)
+            chosen = s.selection.ids or ()
+            left = [t for t in s.store.open_tasks(s.account.scope) if not s.options.alone or t.id in chosen]
+            for task in left:
+                if task.status is Status.SUBMITTING:
+                    inherited(s, task)  # a damaged row stops the run before anything is claimed
+            for task in left:
+                self._start(task, is_ours=False)
             while s.stop is None and not await self._turn():
                 pass
         except BatcherError as exc:

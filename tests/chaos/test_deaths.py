@@ -16,7 +16,7 @@ from failing import BadCalls, Choke
 from mortal import Census
 from scenes import SCENES, Scene, deaths, dying_retries, judge, live, live_on, meanwhile, retry, run
 
-pytestmark = pytest.mark.timeout(180)  # each takes seconds; on a machine that is busy, more
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]  # each takes seconds; on a machine that is busy, more
 
 
 def scene_of(seed):

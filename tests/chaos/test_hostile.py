@@ -18,6 +18,7 @@ MOST_MB = 300
 def test_every_lie_about_a_create_call(siege, fate):
     """Charged or not, whatever the answer was: each task ends with one charge and its clip."""
     besieged = siege(len(BREAKS) + 1)
+    besieged.enemy.lies_once = True
     besieged.enemy.faults = {"create": iter(("honest", *(f"{fate} {lie}" for lie in BREAKS)))}
     ended = besieged.run("-v", "-j", "50")
     assert ended.code == 0, ended.err

@@ -13,6 +13,7 @@ LIVES = settings(
 )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_forty_lives(seed):
     """Whatever happened in them, each clip is paid once and comes home."""

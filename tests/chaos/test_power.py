@@ -11,7 +11,7 @@ from power.judge import Judge
 from power.platter import LOSSES, NOTHING, STRICT, Platter
 from power.recorder import Recorder, need_strace
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(200)]
 
 
 @pytest.fixture

@@ -207,8 +207,9 @@ def test_an_upgrade_during_a_run_waits_for_its_end(storm):
     wait_for(first, "submitted ")
     code = "import batcher; batcher.__version__ = '99.0.0'; from batcher.__main__ import main; main()"
     newer = [sys.executable, "-c", code, "run", "storm.yaml"]
-    assert weather.launch(newer).wait(timeout=20) == 4
-    weather.kill(first)
+    with weather.frozen():
+        assert weather.launch(newer).wait(timeout=20) == 4
+        weather.kill(first)
     assert weather.launch(newer).wait(timeout=40) == 0
     assert weather.rows("SELECT version FROM runs ORDER BY rowid DESC LIMIT 1") == [("99.0.0",)]
     weather.assert_each_paid_once_and_whole()

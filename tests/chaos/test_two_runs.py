@@ -53,8 +53,9 @@ def test_a_run_that_waits_goes_on_after_a_kill(storm):
     weather = storm(4, *QUICK)
     first = weather.start("-v")
     wait_for(first, "submitted ")
-    second = weather.start("--wait")
-    weather.kill(first)
+    with weather.frozen():
+        second = weather.start("--wait")
+        weather.kill(first)
     _, err = second.communicate(timeout=40)
     assert second.returncode == 0, err
     weather.assert_each_paid_once_and_whole()
@@ -120,9 +121,10 @@ def test_two_manifests_share_a_state(storm):
     other.write_text((weather.folder / "storm.yaml").read_text().replace("job: storm", "job: other"))
     process = weather.start("-v")
     wait_for(process, "submitted ", 2)
-    busy = weather.run(verb=("run", "other.yaml"))
-    assert busy.code == 4
-    weather.kill(process)
+    with weather.frozen():
+        busy = weather.run(verb=("run", "other.yaml"))
+        assert busy.code == 4
+        weather.kill(process)
     ended = weather.run(verb=("run", "other.yaml"))
     assert ended.code == 0, ended.err
     weather.finish()

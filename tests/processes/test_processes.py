@@ -75,11 +75,12 @@ def test_ctrl_c_twice_leaves_at_once(storm):
 
 def test_a_second_run_is_refused_and_told_who_runs(storm):
     """Cron overlaps: exit 4, the holder's pid, and the first run is not disturbed."""
-    weather = storm(4, "--time-scale", "0.02")
+    weather = storm(4, "--time-scale", "0.005")
     first = weather.start("-v")
     wait_for(first, "submitted ")
-    second = weather.start()
-    _, err = second.communicate(timeout=20)
+    with weather.frozen():
+        second = weather.start()
+        _, err = second.communicate(timeout=20)
     assert second.returncode == 4
     assert f"pid {first.pid}" in err
     first.communicate(timeout=40)
