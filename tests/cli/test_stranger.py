@@ -98,6 +98,7 @@ def columns() -> list[tuple[str, str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_state_edited_by_hand_shows_no_defect(cli, manifest):
     """Each column of each table with each odd value: the verbs that read it work, or say what is wrong and where."""
     assert cli("run", manifest).code == 0
@@ -129,6 +130,7 @@ def test_a_state_edited_by_hand_shows_no_defect(cli, manifest):
     assert tried > 400
 
 
+@pytest.mark.slow
 def test_a_state_edited_by_hand_stops_no_run_with_a_defect(cli, manifest):
     """The same for what a run parses of an open task: it stops, or goes on; exit 78 is not a stack of frames."""
     assert cli("run", manifest).code == 0

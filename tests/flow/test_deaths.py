@@ -21,6 +21,8 @@ from batcher.runner import submit, walk
 from batcher.state.store import Store
 from batcher.tasks import Status
 
+pytestmark = pytest.mark.slow
+
 LOST = Scene(provider="takes it, then resets")
 PLANNED = 1250
 """Statements until a new state and its plan are written; deaths before that are those of `test_births`."""

@@ -18,6 +18,8 @@ from batcher.errors import UsageError
 from batcher.state import schema
 from batcher.tasks import Status
 
+pytestmark = pytest.mark.slow
+
 resolving = importlib.import_module("batcher.cli.resolve")
 
 WITH_SQLITE_UTILS = mortal_code((str(Path(sqlite_utils.__file__).parent), __file__))

@@ -40,8 +40,8 @@ def test_the_machine_sees_a_batcher_that_keeps_no_receipts(monkeypatch):
         machine.run_and_die_in_good_weather(death=("killed at call", 2, "back"))
         machine.all_is_well()
         machine.delete_the_state()
-        with pytest.raises(AssertionError, match=r"charged more than once|and was bought"):
-            machine.run(adopts=True)
+        machine.run(adopts=True)
+        with pytest.raises(AssertionError, match="charged more than once"):
             machine.all_is_well()
     finally:
         machine.life.close()

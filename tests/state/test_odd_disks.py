@@ -64,6 +64,7 @@ def die_at(statement, path):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_killed_at_any_statement_of_an_upgrade_the_next_run_completes_it(path):
     """A migration is one transaction with the note that it was made."""
