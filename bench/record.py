@@ -20,6 +20,9 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 SMOKE = "--smoke" in sys.argv
 """The smallest sizes that still walk every line: for a test that the benchmark runs, not for figures."""
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""Or every process that is measured compiles the package anew, which an installed one never does."""
+
 
 def publish(
     name: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, notes: Sequence[str] = ()
