@@ -44,10 +44,21 @@ def half_way(tmp_path_factory):
         weather.state.with_name(f"state.db{suffix}").unlink(missing_ok=True)
     assert weather.statuses() == {"downloaded": 2, "submitting": 1, "pending": 1}
     weather.intact = weather.state.read_bytes()
+    shutil.copytree(weather.out, weather.folder / "out-intact")
     yield weather
     weather.finish()
     weather.assert_each_paid_once_and_whole()
     weather.close()
+
+
+def put_back(weather):
+    """The state and its folder as they were: a receipt of a later claim is a doubt, and what it doubts is bought."""
+    for file in weather.folder.glob("state.db*"):
+        if not file.name.endswith(".lock"):
+            file.unlink()
+    weather.state.write_bytes(weather.intact)
+    shutil.rmtree(weather.out)
+    shutil.copytree(weather.folder / "out-intact", weather.out)
 
 
 def emptied(weather):
@@ -132,10 +143,7 @@ def test_what_cannot_be_trusted_is_refused_before_the_first_call(half_way, harm,
     assert "Traceback" not in ended.err
     assert "defect" not in ended.err
     assert len(half_way.creates) == before
-    half_way.state.unlink()
-    for suffix in ("-wal", "-shm"):
-        half_way.state.with_name(f"state.db{suffix}").unlink(missing_ok=True)
-    half_way.state.write_bytes(half_way.intact)
+    put_back(half_way)
 
 
 def test_any_page_of_garbage_is_refused_or_harmless(half_way, seed):
@@ -151,9 +159,7 @@ def test_any_page_of_garbage_is_refused_or_harmless(half_way, seed):
         ended = half_way.run("--limit", "0")
         assert "Traceback" not in ended.err
         assert half_way.charged == before
-        half_way.state.write_bytes(half_way.intact)
-        for suffix in ("-wal", "-shm"):
-            half_way.state.with_name(f"state.db{suffix}").unlink(missing_ok=True)
+        put_back(half_way)
 
 
 # ---- between two runs: lost, moved, old ---------------------------------------------------------------
