@@ -122,6 +122,7 @@ def main() -> None:
             for verb, more in (("plan", ()), ("run", out), ("run again", out)):
                 cost = measured(*(verb.split()[0] if c == "{}" else c for c in command), *more, folder=home)
                 rows.append(_row(f"{make.__name__}: {verb}", cost, floor, state))
+                print(*rows[-1], flush=True)
             asked = measured("-c", QUERIES, str(state), folder=home)
             rows.append([f"{make.__name__}: its first queries, ms", "", "", f"{float(asked.out):.2f}", "", ""])
     columns = ["what", "CPU s", "us a task", "times the floor", "peak MiB", "state MB"]
