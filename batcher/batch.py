@@ -6,7 +6,6 @@ Both the command line and the library stand on this; it prints nothing and asks 
 from __future__ import annotations
 
 import secrets
-import shlex
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -23,11 +22,11 @@ from batcher.compose import (
     output_root,
     refuse_unknown_prices,
 )
-from batcher.errors import BatcherError, StateError, UsageError
+from batcher.errors import BatcherError, UsageError
 from batcher.events import EventKind, Outcome, Snapshot, Summary
 from batcher.policy import concurrency
 from batcher.policy.polling import mean_s
-from batcher.prepare import commit, folder_name, open_account, refuse_rename, root_of
+from batcher.prepare import check_place, commit, folder_name, open_account, refuse_rename, root_of
 from batcher.prices import how_to_price
 from batcher.recall import adopt_from_disk, catch_up, sent_before
 from batcher.runner.outcome import conclude, outranked_by
@@ -379,18 +378,9 @@ class Batch:
         return self._by_job[task.job, task.scope]
 
     def _folder_of(self, job: Job) -> Folder:
-        """A job's folder as the state has it. The state may be a stranger's, and lead anywhere on this machine.
-
-        Away from the state's own folder only a place is taken that says itself that we worked there before.
-        """
-        root, home = root_of(job, self.store.path), self.store.path.absolute().parent
-        folder = self._folder(root, job.folder)
-        if not folder.path.resolve().is_relative_to(home.resolve()) and job.scope not in folder.namespaces():
-            raise StateError(
-                f"{self.store.path} keeps the clips of {job.job} in {folder.path}, where batcher never worked",
-                hint="if they belong there, run the manifest again with  -o "
-                f"{shlex.quote(str(root))}  (nothing is paid twice); else do not use this state file",
-            )
+        """A job's folder as the state has it. The state may be a stranger's, and lead anywhere on this machine."""
+        folder = self._folder(root_of(job, self.store.path), job.folder)
+        check_place(folder, job, self.store.path)
         return folder
 
     def _folder(self, root: Path, name: str) -> Folder:

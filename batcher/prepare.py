@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batcher.bill import Bill, bill_of, is_chosen, picked, summed
-from batcher.errors import UsageError
+from batcher.errors import StateError, UsageError
 from batcher.identity import content_hash, derive_namespace
 from batcher.manifest import Problems
 from batcher.prices import Prices
@@ -344,6 +345,21 @@ def stored_root(root: Path, state_path: Path) -> str:
 
 def root_of(job: Job, state_path: Path) -> Path:
     return (state_path.absolute().parent / job.root).absolute()
+
+
+def check_place(folder: Folder, job: Job, state_path: Path) -> None:
+    """Raise `StateError` for a folder in which a state that may be a stranger's has no business.
+
+    Away from the state's own folder only a place is taken that says itself that we worked there before.
+    """
+    home = state_path.absolute().parent
+    if not folder.path.resolve().is_relative_to(home.resolve()) and job.scope not in folder.namespaces():
+        root = shlex.quote(str(root_of(job, state_path)))
+        raise StateError(
+            f"{state_path} keeps the clips of {job.job} in {folder.path}, where batcher never worked",
+            hint=f"if they belong there, run the manifest again with  -o {root}  (nothing is paid twice);"
+            " else do not use this state file",
+        )
 
 
 def settings_of(manifest: Manifest) -> dict[str, object]:

@@ -288,6 +288,20 @@ class Folder:
             folders.sync(self.path)
         return path
 
+    def write_page(self, name: str, data: bytes, *, mark: bytes) -> None:
+        """Write a page beside the clips. A file of that name without `mark` is somebody else's, and stays.
+
+        Raises:
+            DiskError: it is, or it cannot be written.
+        """
+        path = self.path / name
+        with disk.disk_errors(path):
+            self._make(self.path)
+            if os.path.lexists(path) and mark not in disk.read_plain(path):
+                raise DiskError(f"{path} is not a page of batcher's", hint="move it away, and write the page again")
+            disk.write_whole(path, data)
+            folders.sync(self.path)
+
     def _examine_metadata(self) -> Ailment | None:
         path = self.path / METADATA
         try:

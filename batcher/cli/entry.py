@@ -37,6 +37,7 @@ VERBS = {
     "backup": "Copy the state safely, also while a run is going on.",
     "status": "Show counts, what is in flight, failures and the next step.",
     "show": "Show one task whole: request, attempts, events, files, cost.",
+    "gallery": "Write a page of the clips, for any browser, beside them.",
     "init": "Write starter files.",
     "schema": "Print the manifest's JSON Schema.",
     "serve": "Receive the provider's callbacks, for the run on this state.",
