@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,14 @@ def test_a_job_that_nobody_knows(cli, manifest):
     result = cli("gallery", "bird")
     assert result.code == 2
     assert "jobs: birds" in result.err
+
+
+def test_a_strangers_state_writes_no_page_elsewhere(cli, manifest, tmp_path_factory):
+    assert cli("run", manifest).code == 0
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    with closing(sqlite3.connect("state.db", isolation_level=None)) as state:
+        state.execute("UPDATE jobs SET root = ?", (str(elsewhere),))
+    result = cli("gallery")
+    assert result.code == 78
+    assert "where batcher never worked" in result.err
+    assert not list(elsewhere.iterdir())
