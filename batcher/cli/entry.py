@@ -38,6 +38,7 @@ VERBS = {
     "status": "Show counts, what is in flight, failures and the next step.",
     "show": "Show one task whole: request, attempts, events, files, cost.",
     "gallery": "Write a page of the clips, for any browser, beside them.",
+    "export": "Write tasks and clips as a table: CSV or JSON Lines.",
     "init": "Write starter files.",
     "schema": "Print the manifest's JSON Schema.",
     "serve": "Receive the provider's callbacks, for the run on this state.",
