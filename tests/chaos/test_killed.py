@@ -42,6 +42,7 @@ def test_killed_at_any_time_in_bad_weather_each_clip_is_paid_once(storm, seed, u
     rng = random.Random(f"{seed} {used_ids}")
     for _ in range(4):
         weather.kill(weather.start(), after_s=rng.uniform(0.1, 1.2))
+    weather.chances()  # or three bad answers in a row may meet one task, which then has failed
     weather.finish()
     weather.assert_each_paid_once_and_whole()
 
