@@ -238,6 +238,22 @@ def write_whole(final: Path, data: bytes, *, mode: int = 0o644, replace: bool = 
         part.discard()
 
 
+@contextmanager
+def new_file(final: Path, *, mode: int = 0o644) -> Iterator[Part]:
+    """Write a file that takes its name only when it is whole and on the disk to stay.
+
+    Raises:
+        FileExistsError: the name is taken; nothing was changed.
+    """
+    part = open_part(final, mode=mode)
+    try:
+        yield part
+        part.publish(final)
+        folders.sync(final.absolute().parent)
+    finally:
+        part.discard()
+
+
 def set_aside(path: Path) -> None:
     """Give what stands at `path` another name beside it, so that nothing is overwritten."""
     if not os.path.lexists(path):

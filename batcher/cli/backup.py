@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from batcher import folders
 from batcher.assets import disk
 from batcher.cli.common import Shared, shared_options
 from batcher.errors import UsageError
@@ -44,16 +43,12 @@ def _copy(state: Path, file: Path) -> None:
     if os.path.lexists(file):
         raise taken
     with disk.disk_errors(file):
-        part = disk.open_part(file, mode=0o600)
         try:
-            copy_into(state, part.path)
-            _read(part.path)
-            part.publish(file)
-            folders.sync(file.absolute().parent)
+            with disk.new_file(file, mode=0o600) as part:
+                copy_into(state, part.path)
+                _read(part.path)
         except FileExistsError as exc:
             raise taken from exc
-        finally:
-            part.discard()
 
 
 def _read(file: Path) -> int:

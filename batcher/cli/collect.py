@@ -8,10 +8,9 @@ from functools import partial
 import anyio
 import click
 
-from batcher.cli.common import Duration, Shared, callback_option, shared_options
+from batcher.cli.common import Duration, Shared, callback_option, jobs_named, shared_options
 from batcher.cli.course import follow
 from batcher.connect import open_batch
-from batcher.errors import UsageError
 from batcher.runner.outcome import worst
 from batcher.state.queries import Queries
 
@@ -28,13 +27,9 @@ def collect(
     """Poll and download what was already paid for; needs no manifest. Never submits anything."""
     state = Queries.open(shared.state)
     try:
-        scopes = sorted({j.scope for j in state.jobs() if job in (None, j.job)})
+        scopes = sorted({known.scope for known in jobs_named(state, job)})
     finally:
         state.close()
-    if not scopes:
-        raise UsageError(
-            f"the state knows no job {job!r}" if job else "the state knows no job", hint="batcher status"
-        )
     return worst([anyio.run(_collect, shared, job, scope, wait, deadline_s, callback_url) for scope in scopes])
 
 

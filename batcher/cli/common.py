@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from batcher.errors import UsageError
 from batcher.times import seconds
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from batcher.cli.progress import Progress
     from batcher.environment import Environment
     from batcher.prices import Prices
+    from batcher.state.queries import Queries
+    from batcher.state.rows import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,17 @@ class Shared:
 
             text = to_json(document, indent=2)
         click.echo(text)
+
+
+def jobs_named(state: Queries, name: str | None) -> list[Job]:
+    """The jobs of this name, one for each provider, or all jobs of the state. `UsageError` where there is none."""
+    jobs = state.jobs()
+    found = [job for job in jobs if name in (None, job.job)]
+    if not found:
+        known = ", ".join(sorted({job.job for job in jobs})) or "none yet"
+        what = f"the state knows no job {name!r}" if name else "the state knows no job"
+        raise UsageError(what, hint=f"batcher status; jobs: {known}")
+    return found
 
 
 def is_terminal(stream: TextIO | None) -> bool:

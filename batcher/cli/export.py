@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher import folders
 from batcher.assets import disk
 from batcher.assets.folder import Folder
-from batcher.cli.common import Shared, shared_options
+from batcher.cli.common import Shared, jobs_named, shared_options
 from batcher.errors import UsageError
 from batcher.prepare import root_of
 from batcher.report.document import plain, to_json
@@ -41,11 +40,7 @@ def export(shared: Shared, job: str | None, *, form: str, file: Path | None) -> 
     """
     state = Queries.open(shared.state)
     try:
-        jobs = [known for known in state.jobs() if job in (None, known.job)]
-        if not jobs:
-            known = ", ".join(sorted({each.job for each in state.jobs()})) or "none yet"
-            what = f"the state knows no job {job!r}" if job else "the state knows no job"
-            raise UsageError(what, hint=f"jobs: {known}")
+        jobs = jobs_named(state, job)
         with _sink(file) as write:
             if form == "csv":
                 write(_line(list(COLUMNS)))
@@ -78,12 +73,8 @@ def _sink(file: Path | None) -> Iterator[Callable[[str], object]]:
     if os.path.lexists(file):
         raise taken
     with disk.disk_errors(file):
-        part = disk.open_part(file)
         try:
-            yield lambda text: part.sink.write(text.encode())
-            part.publish(file)
-            folders.sync(file.absolute().parent)
+            with disk.new_file(file) as part:
+                yield lambda text: part.sink.write(text.encode())
         except FileExistsError as exc:
             raise taken from exc
-        finally:
-            part.discard()

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batcher.assets.folder import Folder
-from batcher.cli.common import Shared, shared_options
-from batcher.errors import UsageError
+from batcher.cli.common import Shared, jobs_named, shared_options
 from batcher.prepare import check_place, root_of
 from batcher.report.document import SCHEMA
 from batcher.report.gallery import INDEX, MARK, document, page
@@ -36,12 +35,7 @@ def gallery(shared: Shared, job: str | None, *, opens: bool) -> int:
     """
     state = Queries.open(shared.state)
     try:
-        jobs = [known for known in state.jobs() if job in (None, known.job)]
-        if not jobs:
-            known = ", ".join(sorted({each.job for each in state.jobs()})) or "none yet"
-            what = f"the state knows no job {job!r}" if job else "the state knows no job"
-            raise UsageError(what, hint=f"jobs: {known}")
-        pages = [_write(state, each) for each in jobs]
+        pages = [_write(state, each) for each in jobs_named(state, job)]
     finally:
         state.close()
     shown = [printable(str(path)) for path in pages]

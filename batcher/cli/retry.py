@@ -12,7 +12,7 @@ import click
 
 from batcher.bill import Bill
 from batcher.choices import Choices
-from batcher.cli.common import Shared, callback_option, is_terminal, prices_option, shared_options
+from batcher.cli.common import Shared, callback_option, is_terminal, jobs_named, prices_option, shared_options
 from batcher.cli.consent import ask
 from batcher.cli.course import follow
 from batcher.connect import open_batch
@@ -89,11 +89,7 @@ def retry(  # noqa: PLR0913 - one parameter an option
 
 def _find(state: Queries, name: str | None, edition: str | None, include: tuple[str, ...]) -> list[Task]:
     """What may be retried: of each job's newest edition, or of the one named; orphaned tasks only by `-s`."""
-    jobs = [job for job in state.jobs() if name in (None, job.job)]
-    if not jobs:
-        raise UsageError(
-            f"the state knows no job {name!r}" if name else "the state knows no job", hint="batcher status"
-        )
+    jobs = jobs_named(state, name)
     statuses = (*RETRYABLE, *(PAID_TWICE if include else ()))
     found = []
     for job in jobs:

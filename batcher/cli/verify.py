@@ -12,10 +12,9 @@ import click
 
 from batcher.assets import Folder
 from batcher.audit import audit
-from batcher.cli.common import Shared, is_terminal, shared_options
+from batcher.cli.common import Shared, is_terminal, jobs_named, shared_options
 from batcher.cli.course import follow
 from batcher.connect import open_batch
-from batcher.errors import UsageError
 from batcher.prepare import root_of
 from batcher.report.document import SCHEMA, plain
 from batcher.report.verify import verify_text
@@ -46,11 +45,7 @@ def verify(shared: Shared, job: str | None, *, repair: bool, wait: bool) -> int:
     """
     state = Queries.open(shared.state, thorough=True)
     try:
-        jobs = [known for known in state.jobs() if job in (None, known.job)]
-        if not jobs:
-            raise UsageError(
-                f"the state knows no job {job!r}" if job else "the state knows no job", hint="batcher status"
-            )
+        jobs = jobs_named(state, job)
         if not repair:
             return _verify(shared, state, job, jobs)
     finally:
