@@ -65,7 +65,7 @@ FOUR = (
 
 
 def names(tab):
-    return [cell.get_attribute("title") for cell in tab.locator(".cell:visible").all()]
+    return [cell.get_attribute("title") for cell in tab.locator(".cell:not([hidden])").all()]
 
 
 def test_the_page_of_a_run(cli, manifest):
@@ -79,9 +79,12 @@ def test_the_page_of_a_run(cli, manifest):
         assert len(names(tab)) == 4
         assert tab.locator(".badge.sim").count() == 4
         first = tab.locator(".cell").first
-        tab.wait_for_function("[...document.images].some((image) => image.naturalWidth > 0)")
+        first.locator("img").evaluate("image => image.decode()")
         first.hover()
-        tab.wait_for_function("document.querySelector('.cell video')?.readyState >= 2")
+        first.locator("video").evaluate(
+            "video => video.readyState >= 2 || new Promise(done => video.addEventListener('loadeddata', done))"
+            ".then(() => true)"
+        )
         first.click()
         facts = tab.locator("dialog .facts").inner_text()
         assert first.get_attribute("title") in facts
