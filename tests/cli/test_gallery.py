@@ -15,6 +15,8 @@ from playwright.sync_api import sync_playwright
 
 from batcher.report.gallery import document, page
 
+pytestmark = pytest.mark.timeout(240)  # a browser decodes video: seconds alone, a minute beside eleven others
+
 
 def browser_path():
     for name in ("chromium", "chromium-browser", "google-chrome"):
